@@ -1,0 +1,94 @@
+#include "base/unix_socket.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstring>
+
+namespace godwit {
+
+Result<ScopedFd> listen_seqpacket(const std::filesystem::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.native().size() >= sizeof address.sun_path)
+    return fail("socket path too long: " + path.string());
+  std::memcpy(address.sun_path, path.c_str(), path.native().size());
+  ScopedFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!fd) return fail_errno("socket");
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+    return fail_errno("bind " + path.string());
+  if (::chmod(path.c_str(), 0600) != 0) return fail_errno("chmod " + path.string());
+  if (::listen(fd.get(), 4) != 0) return fail_errno("listen " + path.string());
+  return fd;
+}
+
+Result<ScopedFd> accept_until(int listener, Deadline deadline) {
+  for (;;) {
+    pollfd item{listener, POLLIN, 0};
+    int ready = ::poll(&item, 1, poll_ms(deadline));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready < 0) return fail_errno("poll");
+    if (ready == 0) return fail_errno("no connection", ETIMEDOUT);
+    int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (fd < 0) return fail_errno("accept");
+    return ScopedFd(fd);
+  }
+}
+
+Result<> send_packet(int socket, std::string_view bytes, const std::vector<int>& fds) {
+  if (fds.size() > kPacketFdsMax) return fail("too many descriptors in one packet");
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(kPacketFdsMax * sizeof(int))] = {};
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
+  }
+  for (;;) {
+    if (::sendmsg(socket, &message, MSG_NOSIGNAL) >= 0) return {};
+    if (errno != EINTR) return fail_errno("send packet");
+  }
+}
+
+Result<Packet> receive_packet(int socket, size_t bytes_max) {
+  Packet packet;
+  packet.bytes.resize(bytes_max);
+  iovec part{packet.bytes.data(), packet.bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(kPacketFdsMax * sizeof(int))];
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t got;
+  do {
+    got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return fail_errno("receive packet");
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
+      packet.fds.emplace_back(fd);
+    }
+  }
+  if (got == 0) return fail_errno("receive packet", ECONNRESET);
+  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return fail_errno("receive packet", EMSGSIZE);
+  packet.bytes.resize(static_cast<size_t>(got));
+  return packet;
+}
+
+}  // namespace godwit

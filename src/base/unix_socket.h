@@ -1,0 +1,33 @@
+// SOCK_SEQPACKET unix sockets with descriptor passing: how the agent speaks with the helper programs it starts.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/scoped_fd.h"
+
+namespace godwit {
+
+struct Packet {
+  std::string bytes;
+  std::vector<ScopedFd> fds;  // passed with SCM_RIGHTS, ours now
+};
+
+inline constexpr size_t kPacketBytesMax = size_t{1} << 20;
+inline constexpr size_t kPacketFdsMax = 16;
+
+// Listens at PATH (mode 0600), which must not exist.
+Result<ScopedFd> listen_seqpacket(const std::filesystem::path& path);
+// Waits for a connection; an error when DEADLINE passes.
+Result<ScopedFd> accept_until(int listener, Deadline deadline);
+
+// Sends one packet; FDS are borrowed.
+Result<> send_packet(int socket, std::string_view bytes, const std::vector<int>& fds = {});
+// Receives one packet. A closed peer is an error with code ECONNRESET; a packet too long, EMSGSIZE.
+Result<Packet> receive_packet(int socket, size_t bytes_max = kPacketBytesMax);
+
+}  // namespace godwit
