@@ -26,7 +26,7 @@ std::vector<std::string> merged_environment(const Command& command) {
   std::map<std::string, std::string> variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     if (const char* equals = std::strchr(*entry, '='))
-      variables[std::string(*entry, equals)] = equals + 1;
+      variables[std::string(*entry, static_cast<size_t>(equals - *entry))] = equals + 1;
   }
   for (const auto& [name, value] : command.environment) variables[name] = value;
   std::vector<std::string> merged;
