@@ -1,0 +1,67 @@
+// Frames: what a data connection carries after its Hello (hello.h). A frame is a header of 32 bytes
+// and `length` bytes of payload. All integers are little-endian.
+//
+//   0 u8 type   1 u8 flags, zero   2 u16 zero   4 u32 index   8 u64 offset   16 u32 length   20 u32
+//   zero 24 u64 zero (for memory pages)
+//
+// Image files, in version 1.0. Each file is opened, filled from front to back and ended; several
+// files may be open at once and their frames interleaved:
+//
+//   FileBegin   index = number of the file, counted from 0 in order of FileBegin; payload = its
+//   name FileData    index; offset = where the payload belongs = bytes of this file sent so far
+//   FileEnd     index; offset = size of the file
+//   ImagesEnd   index = number of files, all ended; offset = bytes of all files; the last image
+//   frame
+//
+// An unknown type, and anything but zero where zero is asked for, is an error: a sender uses only
+// what the lower minor version of both sides has. A receiver closes the connection on any error.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace godwit::wire {
+
+inline constexpr size_t kFrameHeaderBytes = 32;
+
+// Large enough that headers and system calls do not show in throughput; small enough to buffer per
+// connection.
+inline constexpr uint32_t kFramePayloadMax = uint32_t{1} << 20;
+
+inline constexpr uint32_t kImageFilesMax = 4096;
+inline constexpr size_t kImageNameBytesMax = 128;
+// 1 TiB, for one file and for all: no sum of offset and length can overflow.
+inline constexpr uint64_t kImageBytesMax = uint64_t{1} << 40;
+
+enum class FrameType : uint8_t {
+  kFileBegin = 1,
+  kFileData = 2,
+  kFileEnd = 3,
+  kImagesEnd = 4,
+  // 16 to 31: memory pages
+};
+
+struct FrameHeader {
+  FrameType type = FrameType::kFileBegin;
+  uint32_t index = 0;
+  uint64_t offset = 0;
+  uint32_t length = 0;  // of the payload that follows
+
+  friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
+};
+
+// Writes kFrameHeaderBytes to OUT.
+void encode_frame_header(const FrameHeader& header, char* out);
+
+// BYTES is exactly kFrameHeaderBytes. The result is within every bound above and has the length its
+// type allows, so LENGTH may be allocated and read. It says nothing about the order of frames.
+Result<FrameHeader> decode_frame_header(std::string_view bytes);
+
+// What CRIU and godwit call image files: letters, digits and . _ - ; no leading dot; at most
+// kImageNameBytesMax. Such a name is a single path component.
+Result<> check_image_name(std::string_view name);
+
+}  // namespace godwit::wire
