@@ -1,0 +1,91 @@
+// Checks that an established connection to echo_server survives: one request in flight, each reply must
+// carry the same line and the server's count for this connection, exactly one more than before; so a
+// lost, doubled or reordered byte and a server whose memory went back in time are all seen. Measures the
+// longest wait of any request. Never reconnects. Commands: control_loop.h.
+#include <netdb.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+
+#include "control_loop.h"
+#include "flags.h"
+#include "listen.h"
+
+namespace godwit::workloads {
+namespace {
+
+int connect_to(const std::string& host, const std::string& port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
+    std::fprintf(stderr, "%s: %s\n", host.c_str(), gai_strerror(error));
+    std::exit(1);
+  }
+  int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) != 0) {
+    std::perror("connect");
+    std::exit(1);
+  }
+  freeaddrinfo(found);
+  no_delay(fd);
+  return fd;
+}
+
+class Connection {
+ public:
+  explicit Connection(int fd) : fd_(fd) {}
+
+  Status request() {
+    ++sent_;
+    std::string number = std::to_string(sent_);
+    std::string line = "line " + number;
+    if (!write_all(fd_, line + "\n"))
+      return std::unexpected(std::string("send: ") + std::strerror(errno));
+    std::string expected = number + " " + line + "\n";
+    while (received_.find('\n') == std::string::npos) {
+      char buffer[4096];
+      ssize_t n = read(fd_, buffer, sizeof buffer);
+      if (n == 0) return std::unexpected("closed by the server");
+      if (n < 0) return std::unexpected(std::string("receive: ") + std::strerror(errno));
+      received_.append(buffer, static_cast<size_t>(n));
+    }
+    if (received_ != expected)
+      return std::unexpected("wrong reply: \"" + received_ + "\" instead of \"" + expected + "\"");
+    received_.clear();
+    return {};
+  }
+
+ private:
+  int fd_;
+  uint64_t sent_ = 0;
+  std::string received_;
+};
+
+int run(int argc, char** argv) {
+  Flags flags(argc, argv,
+              {{"host", "127.0.0.1"}, {"port", "7007"}, {"connections", "1"}, {"pace-us", "500"}});
+  std::vector<std::unique_ptr<Connection>> connections;
+  std::vector<std::unique_ptr<Prober>> probers;
+  std::vector<int> fds;
+  for (long i = 0; i < flags.number("connections"); ++i) {
+    fds.push_back(connect_to(flags.text("host"), flags.text("port")));
+    auto* connection = connections.emplace_back(std::make_unique<Connection>(fds.back())).get();
+    probers.push_back(std::make_unique<Prober>("connection " + std::to_string(i),
+                                               [connection] { return connection->request(); },
+                                               std::chrono::microseconds(flags.number("pace-us"))));
+  }
+  for (auto& prober : probers) prober->start();
+  ControlLoop::print({{"event", "ready"}, {"ok", true}, {"connections", fds.size()}});
+  int status = ControlLoop(probers).run();
+  for (auto& prober : probers) prober->stop();
+  for (int fd : fds) shutdown(fd, SHUT_RDWR);
+  return status;
+}
+
+}  // namespace
+}  // namespace godwit::workloads
+
+int main(int argc, char** argv) { return godwit::workloads::run(argc, argv); }

@@ -1,0 +1,93 @@
+// A TCP server with little state: answers each line with the number of lines this connection has sent and
+// the line itself. Keeps --resident-mib of touched memory, a pattern that it checks every time a client
+// sends "verify" (the answer is "ok" or what is wrong). Prints "ready" when it listens.
+// echo_client is its counterpart.
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "flags.h"
+#include "listen.h"
+
+namespace godwit::workloads {
+namespace {
+
+uint64_t pattern(uint64_t i) {
+  i = (i + 1) * 0x9e3779b97f4a7c15U;
+  return i ^ (i >> 29);
+}
+
+std::string verdict(std::span<const uint64_t> memory) {
+  for (size_t i = 0; i < memory.size(); ++i)
+    if (memory[i] != pattern(i)) return "corrupt word " + std::to_string(i);
+  return "ok";
+}
+
+struct Peer {
+  std::string pending;
+  uint64_t lines = 0;
+};
+
+// False when the connection is over.
+bool serve(int fd, Peer& peer, std::span<const uint64_t> memory) {
+  char buffer[16384];
+  ssize_t n = read(fd, buffer, sizeof buffer);
+  if (n <= 0) return n < 0 && errno == EINTR;
+  peer.pending.append(buffer, static_cast<size_t>(n));
+  std::string reply;
+  for (size_t end; (end = peer.pending.find('\n')) != std::string::npos;) {
+    std::string line = peer.pending.substr(0, end);
+    peer.pending.erase(0, end + 1);
+    if (line == "verify")
+      reply += verdict(memory) + "\n";
+    else
+      reply += std::to_string(++peer.lines) + " " + line + "\n";
+  }
+  return write_all(fd, reply);
+}
+
+int run(int argc, char** argv) {
+  Flags flags(argc, argv, {{"port", "7007"}, {"resident-mib", "16"}});
+  size_t bytes = static_cast<size_t>(flags.number("resident-mib")) << 20;
+  std::span<uint64_t> memory;
+  if (bytes > 0) {
+    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return std::perror("mmap"), 1;
+    memory = {static_cast<uint64_t*>(at), bytes / sizeof(uint64_t)};
+    for (size_t i = 0; i < memory.size(); ++i) memory[i] = pattern(i);
+  }
+  int listener = listen_on(static_cast<uint16_t>(flags.number("port")));
+  std::map<int, Peer> peers;
+  if (!write_all(STDOUT_FILENO, "ready\n")) return 1;
+  while (true) {
+    std::vector<pollfd> polled{{listener, POLLIN, 0}};
+    for (const auto& [fd, peer] : peers) polled.push_back({fd, POLLIN, 0});
+    if (poll(polled.data(), polled.size(), -1) < 0) continue;  // EINTR
+    for (const pollfd& p : polled) {
+      if (p.revents == 0) continue;
+      if (p.fd == listener) {
+        int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+        if (fd < 0) continue;
+        no_delay(fd);
+        peers[fd];
+      } else if (!serve(p.fd, peers[p.fd], memory)) {
+        peers.erase(p.fd);
+        close(p.fd);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace godwit::workloads
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);
+  return godwit::workloads::run(argc, argv);
+}
