@@ -1,0 +1,47 @@
+// Taking a container's ports off their bridges. The links stay up: a link that goes down and up
+// again reports its carrier late, up to a second, and the container would see it. A port that
+// leaves its bridge is put back with the settings it had (isolation, flooding, learning, cost, …).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernel/rtnetlink.h"
+#include "network/host_port.h"
+
+namespace godwit::network {
+
+// Safe to use from any thread once prepared: the socket stays in the namespace of the thread that
+// prepared it.
+class PortDetachment {
+ public:
+  // Reads the ports' settings. Changes nothing.
+  static Result<PortDetachment> prepare(std::vector<HostPort> ports);
+  PortDetachment(PortDetachment&& other) noexcept;
+  PortDetachment& operator=(PortDetachment&&) = delete;
+  ~PortDetachment();  // reattaches, unless committed
+
+  // All ports leave their bridges, about 0.1 ms each. After it, no frame gets in or out. An error:
+  // all are back.
+  Result<> detach();
+
+  // Back to the bridges. Fine if nothing is detached, and for ports that have vanished.
+  Result<> reattach();
+
+  // They stay off.
+  void commit() { detached_ = false; }
+
+  bool detached() const { return detached_; }
+  const std::vector<HostPort>& ports() const { return ports_; }
+
+ private:
+  PortDetachment(RouteSocket socket, std::vector<HostPort> ports,
+                 std::vector<std::string> settings);
+  RouteSocket socket_;
+  std::vector<HostPort> ports_;
+  std::vector<std::string> settings_;  // of each port: attributes of IFLA_PROTINFO to write back
+  bool detached_ = false;
+};
+
+}  // namespace godwit::network

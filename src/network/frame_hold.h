@@ -1,0 +1,76 @@
+// Frames that arrive for the container while no host runs it are kept, so that no client waits for
+// a TCP retransmission.
+//
+// On the source, a tap joins the container's bridge beforehand (up, forwarding, flooded with
+// nothing). begin() points the bridge's forwarding entry for the container's MAC at the tap, and
+// then takes the container's port off: from the one moment to the next each frame has exactly one
+// place to go, and none is lost between. The entry is sticky, so that no frame of the container
+// moves it back. Held are frames to the container's MAC, and the ARP requests and neighbour
+// solicitations that ask for its addresses: unanswered, they are repeated only after a second.
+//
+// Nothing outlives the agent: with the tap's descriptor go the tap, its port and its forwarding
+// entries.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "network/detachment.h"
+#include "network/frame_delivery.h"
+#include "network/host_port.h"
+#include "peer.pb.h"
+
+namespace godwit::network {
+
+// Past a bound the oldest frames are dropped.
+struct HoldBounds {
+  size_t frames_max = size_t{1} << 16;
+  size_t bytes_max = size_t{64} << 20;
+};
+
+struct HoldCount {
+  uint64_t frames_held = 0;  // ever, taken ones included
+  uint64_t bytes_held = 0;
+  uint64_t frames_dropped = 0;
+};
+
+class FrameHold {
+ public:
+  // Makes a tap beside each port and starts the thread that reads them. The container notices
+  // nothing. STATE tells the addresses to hold ARP requests for; ID (16 hexadecimal digits) makes
+  // the taps' names unique. The host is the network namespace of the calling thread; later calls
+  // may come from any thread, one at a time.
+  static Result<FrameHold> prepare(const std::vector<HostPort>& ports,
+                                   const peer::NetworkState& state, const std::string& id,
+                                   HoldBounds bounds = {});
+  FrameHold(FrameHold&&) noexcept;
+  FrameHold& operator=(FrameHold&&) = delete;
+  ~FrameHold();  // stop()
+
+  // Diverts the frames to the hold and detaches the ports, well under 1 ms. On error neither has
+  // happened.
+  Result<> begin(PortDetachment& detachment);
+
+  // The frames held so far and not yet taken, oldest first. The hold goes on.
+  std::vector<std::string> take();
+
+  // Rollback: reattaches the ports, delivers what was held into them, in order, and ends the hold.
+  // Frames that arrive meanwhile come after the held ones. Also right if begin() was never called.
+  Result<DeliveryCount> give_back(PortDetachment& detachment);
+
+  // Ends the hold; tap and forwarding entry go. take() still returns what is left. About 10 ms.
+  void stop();
+
+  HoldCount count() const;
+
+ private:
+  struct Shared;
+  explicit FrameHold(std::unique_ptr<Shared> shared);
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace godwit::network

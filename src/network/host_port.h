@@ -1,0 +1,35 @@
+// The other ends of a container's veths: ports of bridges on the host.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "network/mac.h"
+#include "peer.pb.h"
+
+namespace godwit::network {
+
+struct HostPort {
+  std::string link;    // in the container: eth0
+  MacAddress mac{};    // of that link: what frames for the container are addressed to
+  std::string name;    // on the host
+  uint32_t index = 0;  // on the host
+  std::string bridge;  // the port's bridge
+  uint32_t bridge_index = 0;
+  uint32_t mtu = 0;
+};
+
+// One per veth in the namespace. The host is the network namespace of the calling thread. An error
+// says which link is not attached to a bridge there, and what to change.
+Result<std::vector<HostPort>> find_host_ports(int netns_fd);
+
+// Writes each port's bridge into the link it belongs to.
+void note_bridges(const std::vector<HostPort>& ports, peer::NetworkState& state);
+
+// Index of the bridge BRIDGE in the calling thread's namespace; an error if it is missing, no
+// bridge, or down.
+Result<uint32_t> find_bridge(const std::string& bridge);
+
+}  // namespace godwit::network

@@ -1,0 +1,82 @@
+// A container's network namespace, made again on the target from what the source captured: ready,
+// up, and not on the bridge until attach(). Everything in the message comes from a peer and is
+// checked before use.
+//
+//   create ─▶ apply_volatile (any number of times) ─▶ attach ─▶ commit
+//        └────────────┴───────────────────────────────┴──▶ destroy (or the destructor)
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/scoped_fd.h"
+#include "kernel/rtnetlink.h"
+#include "network/mac.h"
+#include "peer.pb.h"
+
+namespace godwit::network {
+
+// The host's end of one of the container's veths.
+struct HostEnd {
+  uint32_t index = 0;
+  std::string name;  // gw…
+  MacAddress container_mac{};
+};
+
+// The host is the network namespace of the thread that calls create(); later calls may come from
+// any thread, one at a time.
+class RecreatedNamespace {
+ public:
+  // Makes the namespace at NETNS_PATH (below /run, must not exist) and a veth for each link.
+  // BRIDGE, on this host, is where attach() will put them. ID is the migration's (16 hexadecimal
+  // digits) and makes the host ends' names unique. About 20 ms. On error nothing is left.
+  static Result<RecreatedNamespace> create(const peer::NetworkState& state,
+                                           const std::string& netns_path, const std::string& bridge,
+                                           const std::string& id);
+  RecreatedNamespace(RecreatedNamespace&& other) noexcept;
+  RecreatedNamespace& operator=(RecreatedNamespace&&) = delete;
+  ~RecreatedNamespace();  // destroys, unless committed
+
+  // Makes addresses, routes and neighbours equal to STATE's: adds, replaces and removes. Under 1 ms
+  // if nothing changed. STATE's links are those given to create().
+  Result<> apply_volatile(const peer::NetworkState& state);
+
+  // Puts the host ends on the bridge, about 0.1 ms each. Fine if they are already.
+  Result<> attach();
+
+  // Removes links and namespace. Fine if they are gone.
+  void destroy();
+
+  // They stay.
+  void commit() { owned_ = false; }
+
+  int netns_fd() const { return netns_.get(); }
+  const std::string& netns_path() const { return path_; }
+  const std::vector<HostEnd>& host_ends() const { return host_ends_; }
+
+  // What could not be made as it was and does not prevent the migration: an index taken, a sysctl
+  // this kernel lacks.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  RecreatedNamespace(RouteSocket host, RouteSocket inside, ScopedFd netns, std::string path);
+  Result<> fill(const peer::NetworkState& state, const std::string& id);
+  Result<> make_links(const peer::NetworkState& state, const std::string& id);
+  Result<> make_veth(const peer::Link& link, const std::string& host_name);
+  Result<> bring_up(const peer::NetworkState& state);
+
+  RouteSocket host_;    // in the host's namespace
+  RouteSocket inside_;  // in the container's
+  ScopedFd host_netns_;
+  ScopedFd netns_;
+  std::string path_;
+  std::string bridge_;
+  uint32_t bridge_index_ = 0;
+  std::vector<HostEnd> host_ends_;
+  std::vector<std::string> notes_;
+  bool owned_ = true;
+};
+
+}  // namespace godwit::network
