@@ -1,0 +1,53 @@
+// Facts about processes from /proc. Text there is controlled by containers (names, paths): it is
+// parsed by position, never by searching for what a process may have written itself. A process may
+// end at any time; then the answer is an error with code ESRCH or ENOENT, or the process is left
+// out.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace godwit::proc {
+
+// All processes (thread group leaders) in the cgroup DIRECTORY and below it.
+Result<std::vector<pid_t>> processes_in_cgroup(const std::filesystem::path& directory);
+
+struct OpenFile {
+  int fd;
+  std::string link;  // what /proc/PID/fd/N points at: a path, pipe:[…], socket:[…], anon_inode:…
+};
+Result<std::vector<OpenFile>> open_files(pid_t pid);
+
+struct FdInfo {
+  uint64_t position = 0;
+  uint32_t flags = 0;
+  int mount_id = -1;
+  uint64_t inode = 0;
+};
+Result<FdInfo> fd_info(pid_t pid, int fd);
+
+struct Status {
+  std::string name;
+  char state = '?';
+  pid_t tracer = 0;
+  uint64_t resident_bytes = 0;
+};
+Result<Status> status(pid_t pid);
+
+// Files mapped executable or read-only from a file system, each once: the program and its
+// libraries.
+Result<std::vector<std::string>> mapped_files(pid_t pid);
+
+// Value of a line "KEY: N kB" of /proc/meminfo, in bytes; 0 if missing.
+uint64_t meminfo_bytes(const std::string& key);
+
+// The flags of the first processor, sorted.
+std::vector<std::string> cpu_flags();
+
+}  // namespace godwit::proc

@@ -1,0 +1,247 @@
+#include "runtime/criu_bridge.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/unix_socket.h"
+
+namespace godwit {
+
+namespace {
+
+struct PointName {
+  CriuPoint point;
+  const char* name;
+};
+constexpr PointName kPointNames[] = {
+    {CriuPoint::kRequest, "request"},          {CriuPoint::kPreDump, "pre-dump"},
+    {CriuPoint::kPostDump, "post-dump"},       {CriuPoint::kPostRestore, "post-restore"},
+    {CriuPoint::kPreResume, "pre-resume"},     {CriuPoint::kPostResume, "post-resume"},
+};
+
+std::optional<CriuPoint> point_named(const std::string& script) {
+  for (const auto& [point, name] : kPointNames)
+    if (script == name) return point;
+  return std::nullopt;
+}
+
+std::vector<int> borrowed(const std::vector<ScopedFd>& fds) {
+  std::vector<int> numbers;
+  for (const ScopedFd& fd : fds) numbers.push_back(fd.get());
+  return numbers;
+}
+
+std::string notify_refusal() {
+  criu::Request answer;
+  answer.set_type(criu::NOTIFY);
+  answer.set_notify_success(false);
+  return answer.SerializeAsString();
+}
+
+}  // namespace
+
+const char* criu_point_name(CriuPoint point) {
+  for (const auto& entry : kPointNames)
+    if (entry.point == point) return entry.name;
+  return "?";
+}
+
+Result<std::unique_ptr<CriuBridge>> CriuBridge::start(Settings settings) {
+  std::unique_ptr<CriuBridge> bridge(new CriuBridge(std::move(settings)));
+  TRY_ASSIGN(bridge->images_, open_file(bridge->settings_.images_directory, O_RDONLY | O_DIRECTORY));
+  TRY_ASSIGN(bridge->work_, open_file(bridge->settings_.work_directory, O_RDONLY | O_DIRECTORY));
+  TRY_ASSIGN(bridge->listener_, listen_seqpacket(bridge->settings_.socket));
+  bridge->wake_.reset(::eventfd(0, EFD_CLOEXEC));
+  if (!bridge->wake_) return fail_errno("eventfd");
+  bridge->thread_ = std::thread([raw = bridge.get()] { raw->serve(); });
+  return bridge;
+}
+
+CriuBridge::~CriuBridge() {
+  refuse();
+  if (wake_) {
+    uint64_t one = 1;
+    (void)!::write(wake_.get(), &one, sizeof one);
+  }
+  if (thread_.joinable()) thread_.join();
+  if (listener_) ::unlink(settings_.socket.c_str());
+}
+
+// runC starts criu more than once (it asks for the version first), one after the other.
+void CriuBridge::serve() {
+  for (;;) {
+    pollfd items[2] = {{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    if (::poll(items, 2, -1) < 0 && errno != EINTR) break;
+    if (items[1].revents != 0) break;
+    if (items[0].revents == 0) continue;
+    ScopedFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!connection) continue;
+    if (auto served = serve_connection(std::move(connection)); !served)
+      log::debug("criu bridge: {}", served.error().text());
+  }
+  end("godwit stopped waiting for criu");
+}
+
+Result<> CriuBridge::serve_connection(ScopedFd criu) {
+  TRY_ASSIGN(Packet hello, receive_packet(criu.get()));
+  if (hello.bytes != "swrk" || hello.fds.size() != 1) return fail("unexpected greeting");
+  const ScopedFd runc = std::move(hello.fds[0]);
+
+  std::string orders = settings_.criu.string();
+  orders.push_back('\0');
+  std::vector<int> fds;
+  for (auto [number, fd] : settings_.descriptors) {
+    orders.append(reinterpret_cast<const char*>(&number), sizeof number);
+    fds.push_back(fd);
+  }
+  TRY(send_packet(criu.get(), orders, fds));
+  return relay(runc.get(), criu.get());
+}
+
+Result<> CriuBridge::relay(int runc, int criu) {
+  pollfd items[3] = {{runc, POLLIN, 0}, {criu, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+  for (;;) {
+    if (::poll(items, 3, -1) < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno("poll");
+    }
+    if (items[1].revents != 0) {
+      TRY_ASSIGN(bool more, pass_response(runc, criu));
+      if (!more) return {};
+    } else if (items[2].revents != 0) {
+      return fail("stopped");
+    } else if (items[0].revents != 0) {
+      TRY(pass_request(runc, criu));
+    }
+  }
+}
+
+// From runC to CRIU: the request, or the answer to a notification.
+Result<> CriuBridge::pass_request(int runc, int criu) {
+  auto packet = receive_packet(runc);
+  if (!packet) {
+    ::shutdown(criu, SHUT_WR);
+    return fail(std::move(packet.error()).during("runc ended"));
+  }
+  criu::Request request;
+  if (!request.ParseFromString(packet->bytes)) return fail("runc sent an unreadable request");
+  const bool is_work = request.type() == criu::DUMP || request.type() == criu::RESTORE;
+  if (!is_work) return send_packet(criu, packet->bytes, borrowed(packet->fds));
+
+  // CRIU resolves these two in the descriptor table of its peer, which is this process.
+  criu::Options& options = *request.mutable_options();
+  options.set_images_dir_fd(images_.get());
+  options.set_work_dir_fd(work_.get());
+  options.set_notify_scripts(true);
+  if (settings_.edit_options) settings_.edit_options(options);
+  if (!hold(CriuPoint::kRequest, 0)) return fail("refused before the request");
+  return send_packet(criu, request.SerializeAsString());
+}
+
+// From CRIU to runC: a notification or the final answer. False when CRIU is done.
+Result<bool> CriuBridge::pass_response(int runc, int criu) {
+  auto packet = receive_packet(criu);
+  if (!packet) {
+    end("criu ended without an answer");
+    return false;
+  }
+  criu::Response response;
+  if (!response.ParseFromString(packet->bytes)) return fail("criu sent an unreadable answer");
+  const std::vector<int> fds = borrowed(packet->fds);
+
+  if (response.type() != criu::NOTIFY) {
+    const bool is_work = response.type() == criu::DUMP || response.type() == criu::RESTORE;
+    if (is_work || !response.success()) {
+      end(response.success() ? "criu finished"
+                             : "criu failed" + (response.error_message().empty()
+                                                    ? std::string()
+                                                    : ": " + response.error_message()));
+    }
+    TRY(send_packet(runc, packet->bytes, fds));
+    return true;
+  }
+
+  auto point = point_named(response.notify().script());
+  const pid_t pid = response.notify().pid();
+  // After the dump the tasks' fate is decided before runC records a checkpoint; after the restore runC records the
+  // container first, so that nothing of its work is left for after the commit.
+  const bool hold_first = point && *point != CriuPoint::kPostRestore;
+  if (hold_first && !hold(*point, pid)) {
+    TRY(send_packet(criu, notify_refusal()));
+    return true;
+  }
+  TRY(send_packet(runc, packet->bytes, fds));
+  auto answer = receive_packet(runc);
+  if (!answer) {
+    TRY(send_packet(criu, notify_refusal()));
+    return fail(std::move(answer.error()).during("runc ended at " + response.notify().script()));
+  }
+  if (point && !hold_first && !hold(*point, pid)) {
+    TRY(send_packet(criu, notify_refusal()));
+    return true;
+  }
+  TRY(send_packet(criu, answer->bytes));
+  return true;
+}
+
+bool CriuBridge::is_held(CriuPoint point) const {
+  return std::ranges::find(settings_.hold_at, point) != settings_.hold_at.end();
+}
+
+// Records that CRIU is at POINT and, if it is to be held there, waits. False: it is to fail.
+bool CriuBridge::hold(CriuPoint point, pid_t pid) {
+  std::unique_lock lock(mutex_);
+  arrived_[point] = {Clock::now(), pid};
+  changed_.notify_all();
+  if (is_held(point)) changed_.wait(lock, [&] { return refused_ || released_[point]; });
+  return released_[point] || !refused_;
+}
+
+Result<pid_t> CriuBridge::await(CriuPoint point, Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  const bool in_time = changed_.wait_until(
+      lock, deadline, [&] { return arrived_.contains(point) || ended_ || refused_; });
+  if (auto arrival = arrived_.find(point); arrival != arrived_.end()) return arrival->second.pid;
+  const std::string where = std::string(" before ") + criu_point_name(point);
+  if (ended_) return fail(end_reason_ + where);
+  if (refused_) return fail("given up" + where);
+  if (!in_time) return fail("criu did not get to " + std::string(criu_point_name(point)) + " in time");
+  return fail("criu stopped" + where);
+}
+
+void CriuBridge::release(CriuPoint point) {
+  std::lock_guard lock(mutex_);
+  released_[point] = true;
+  changed_.notify_all();
+}
+
+void CriuBridge::refuse() {
+  std::lock_guard lock(mutex_);
+  refused_ = true;
+  changed_.notify_all();
+}
+
+std::optional<Clock::time_point> CriuBridge::reached_at(CriuPoint point) {
+  std::lock_guard lock(mutex_);
+  auto arrival = arrived_.find(point);
+  if (arrival == arrived_.end()) return std::nullopt;
+  return arrival->second.when;
+}
+
+void CriuBridge::end(std::string reason) {
+  std::lock_guard lock(mutex_);
+  if (ended_) return;
+  ended_ = true;
+  end_reason_ = std::move(reason);
+  changed_.notify_all();
+}
+
+}  // namespace godwit

@@ -1,0 +1,97 @@
+// Stands between runC and CRIU. runC finds our stub as `criu` (helpers/criu_stub.cc); the stub passes runC's end of
+// the RPC here and becomes the real criu, whose peer we are. The bridge relays their messages, edits the dump or
+// restore request, and holds CRIU at chosen points until the migration says how to go on. So the order of a
+// migration is decided in src/migration, without action scripts, configuration files or changed programs.
+//
+// If the agent dies, criu's socket closes: a dump then fails and CRIU resumes the container; a restore that has not
+// passed post-restore fails and CRIU kills what it restored.
+#pragma once
+
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/scoped_fd.h"
+#include "criu_rpc.pb.h"
+
+namespace godwit {
+
+// Where CRIU can be held. Names are those of CRIU's notifications, kRequest is the request itself.
+enum class CriuPoint {
+  kRequest,      // runC has asked; CRIU has started and not yet been told
+  kPreDump,      // CRIU is ready to dump; the tasks still run
+  kPostDump,     // the images are complete; the tasks are stopped. Refusing makes CRIU resume them
+  kPostRestore,  // everything is restored and runC has recorded it; nothing runs. Refusing makes CRIU kill it
+  kPreResume,    // sockets live again, tasks stand at their last system call
+  kPostResume,   // the tasks run
+};
+const char* criu_point_name(CriuPoint point);
+
+class CriuBridge {
+ public:
+  struct Settings {
+    std::filesystem::path socket;           // made here; must not exist
+    std::filesystem::path criu;             // the real one
+    std::filesystem::path images_directory;
+    std::filesystem::path work_directory;   // CRIU's log goes there
+    std::vector<std::pair<int, int>> descriptors;     // number in criu → descriptor of ours, borrowed
+    std::function<void(criu::Options&)> edit_options;  // of the dump or restore request
+    std::vector<CriuPoint> hold_at;
+  };
+
+  static Result<std::unique_ptr<CriuBridge>> start(Settings settings);
+  ~CriuBridge();  // refuses whatever is held and ends the relay
+  CriuBridge(const CriuBridge&) = delete;
+  CriuBridge& operator=(const CriuBridge&) = delete;
+
+  // Waits until CRIU stands at POINT (or, if it is not held there, has passed it). Returns the pid CRIU reported
+  // (the container's first process), 0 if none. An error if CRIU failed or ended before, with what it said.
+  Result<pid_t> await(CriuPoint point, Deadline deadline);
+  // Lets CRIU go on from POINT where it is held, or will be.
+  void release(CriuPoint point);
+  // Makes every held point fail, now and later.
+  void refuse();
+  // When CRIU reached POINT.
+  std::optional<Clock::time_point> reached_at(CriuPoint point);
+
+ private:
+  explicit CriuBridge(Settings settings) : settings_(std::move(settings)) {}
+  void serve();
+  Result<> serve_connection(ScopedFd criu);
+  Result<> relay(int runc, int criu);
+  Result<> pass_request(int runc, int criu);
+  Result<bool> pass_response(int runc, int criu);
+  bool hold(CriuPoint point, pid_t pid);
+  bool is_held(CriuPoint point) const;
+  void end(std::string reason);
+
+  Settings settings_;
+  ScopedFd listener_;
+  ScopedFd wake_;  // eventfd: stop
+  ScopedFd images_;
+  ScopedFd work_;
+  std::thread thread_;
+
+  struct Arrival {
+    Clock::time_point when;
+    pid_t pid;
+  };
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<CriuPoint, Arrival> arrived_;
+  std::map<CriuPoint, bool> released_;
+  bool refused_ = false;
+  bool ended_ = false;
+  std::string end_reason_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,157 @@
+#include "runtime/image_dir.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/file.h"
+
+namespace godwit {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kChunk = size_t{1} << 20;  // wire/frame.h: kFramePayloadMax
+// Log files and CRIU's statistics stay on the source.
+bool is_wanted(const std::string& name) { return name.ends_with(".img") && is_image_name(name); }
+bool is_pages_file(const std::string& name) { return name.starts_with("pages-") && is_wanted(name); }
+
+}  // namespace
+
+bool is_image_name(std::string_view name) {
+  if (name.empty() || name.size() > 128 || name[0] == '.') return false;
+  return std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+  });
+}
+
+Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled) {
+  buffer_.resize(kChunk);
+  ScopedFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!watch) return fail_errno("inotify");
+  if (::inotify_add_watch(watch.get(), directory_.c_str(), IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE) < 0)
+    return fail_errno("inotify " + directory_.string());
+  for (;;) {
+    if (cancelled) return fail("cancelled");
+    const bool last = dumped;  // read before the files: nothing is written after it
+    TRY_ASSIGN(bool sent, send_new_pages());
+    if (sent) continue;
+    if (last) return send_rest();
+    // Woken by the next write, or after 2 ms to look at the flags.
+    pollfd item{watch.get(), POLLIN, 0};
+    ::poll(&item, 1, 2);
+    char events[4096];
+    while (::read(watch.get(), events, sizeof events) > 0) {
+    }
+  }
+}
+
+Result<> ImageReader::find_pages_files() {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory_, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!is_pages_file(name) || pages_.contains(name)) continue;
+    TRY_ASSIGN(ScopedFd fd, open_file(entry.path(), O_RDWR));
+    const uint32_t number = next_file_++;
+    TRY(sink_.begin(number, name));
+    pages_.emplace(name, PagesFile{std::move(fd), number});
+  }
+  return {};
+}
+
+// True if something was sent.
+Result<bool> ImageReader::send_new_pages() {
+  TRY(find_pages_files());
+  bool sent = false;
+  for (auto& [name, file] : pages_) {
+    TRY_ASSIGN(uint64_t bytes, send_growth(file));
+    sent = sent || bytes > 0;
+  }
+  return sent;
+}
+
+Result<uint64_t> ImageReader::send_growth(PagesFile& file) {
+  ssize_t got = ::pread(file.fd.get(), buffer_.data(), buffer_.size(), static_cast<off_t>(file.sent));
+  if (got < 0) return fail_errno("read an image");
+  if (got == 0) return 0;
+  TRY(sink_.data(file.number, file.sent, std::string_view(buffer_).substr(0, static_cast<size_t>(got))));
+  ::fallocate(file.fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(file.sent), got);
+  file.sent += static_cast<uint64_t>(got);
+  bytes_ += static_cast<uint64_t>(got);
+  return static_cast<uint64_t>(got);
+}
+
+Result<> ImageReader::send_rest() {
+  for (auto& [name, file] : pages_) TRY(sink_.end(file.number, file.sent));
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory_, error)) {
+    const std::string name = entry.path().filename().string();
+    if (is_wanted(name) && !is_pages_file(name)) TRY(send_whole(entry.path()));
+  }
+  return {};
+}
+
+Result<> ImageReader::send_whole(const fs::path& path) {
+  TRY_ASSIGN(ScopedFd fd, open_file(path, O_RDONLY));
+  const uint32_t number = next_file_++;
+  TRY(sink_.begin(number, path.filename().string()));
+  uint64_t offset = 0;
+  for (;;) {
+    ssize_t got = ::read(fd.get(), buffer_.data(), buffer_.size());
+    if (got < 0) return fail_errno("read " + path.string());
+    if (got == 0) break;
+    TRY(sink_.data(number, offset, std::string_view(buffer_).substr(0, static_cast<size_t>(got))));
+    offset += static_cast<uint64_t>(got);
+  }
+  bytes_ += offset;
+  return sink_.end(number, offset);
+}
+
+Result<> ImageWriter::begin(uint32_t file, std::string_view name) {
+  if (!is_image_name(name)) return fail("an image has an impossible name");
+  if (images_.size() >= kImageFilesMax) return fail("more than 4096 image files");
+  if (images_.contains(file) || names_.contains(name)) return fail("an image file was sent twice");
+  TRY_ASSIGN(ScopedFd fd, open_file(directory_ / name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
+  images_.emplace(file, OpenImage{std::move(fd)});
+  names_.emplace(name, file);
+  return {};
+}
+
+Result<ImageWriter::OpenImage*> ImageWriter::open_image(uint32_t file) {
+  auto found = images_.find(file);
+  if (found == images_.end()) return fail("data of an image that was not begun");
+  if (found->second.complete) return fail("data of an image that has ended");
+  return &found->second;
+}
+
+Result<> ImageWriter::data(uint32_t file, uint64_t offset, std::string_view bytes) {
+  TRY_ASSIGN(OpenImage* image, open_image(file));
+  if (offset != image->size) return fail("image data is not in order");
+  if (bytes.size() > bytes_max_ - bytes_) return fail("the images are larger than was announced");
+  while (!bytes.empty()) {
+    ssize_t put = ::pwrite(image->fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(image->size));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return fail_errno("write an image into memory");
+    bytes.remove_prefix(static_cast<size_t>(put));
+    image->size += static_cast<uint64_t>(put);
+    bytes_ += static_cast<uint64_t>(put);
+  }
+  return {};
+}
+
+Result<> ImageWriter::end(uint32_t file, uint64_t size) {
+  TRY_ASSIGN(OpenImage* image, open_image(file));
+  if (image->size != size) return fail("an image arrived with another size than it was sent with");
+  image->complete = true;
+  image->fd.reset();
+  ++files_complete_;
+  return {};
+}
+
+}  // namespace godwit

@@ -1,0 +1,34 @@
+// What godwit needs from a container's config.json (OCI runtime specification).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace godwit {
+
+struct BindMount {
+  std::string source;
+  std::string destination;
+};
+
+struct OciSpec {
+  std::filesystem::path rootfs;              // absolute
+  std::optional<std::string> netns_path;     // of the network namespace, if it is named
+  bool own_netns = false;                    // a network namespace without a path
+  bool terminal = false;
+  std::vector<BindMount> bind_mounts;
+  uint64_t memory_limit_bytes = 0;           // 0: none
+};
+
+inline constexpr size_t kOciSpecBytesMax = size_t{1} << 20;
+
+// BUNDLE makes a relative root path absolute. The text may come from a peer.
+Result<OciSpec> parse_oci_spec(std::string_view config_json, const std::filesystem::path& bundle);
+
+}  // namespace godwit
