@@ -12,9 +12,7 @@ double ms(Clock::duration d) { return std::chrono::duration<double, std::milli>(
 
 }  // namespace
 
-void ControlLoop::print(const nlohmann::json& object) {
-  std::cout << object.dump() << std::endl;
-}
+void ControlLoop::print(const nlohmann::json& object) { std::cout << object.dump() << std::endl; }
 
 std::vector<std::string> ControlLoop::failures() const {
   std::vector<std::string> texts;

@@ -1,6 +1,6 @@
-// The control side of a measuring client: commands on standard input, one JSON object per line on standard
-// output. Common to all: `mark NAME` closes the window since the last mark and prints it; `stop` does the
-// final checks and ends. End of input counts as `stop`.
+// The control side of a measuring client: commands on standard input, one JSON object per line on
+// standard output. Common to all: `mark NAME` closes the window since the last mark and prints it;
+// `stop` does the final checks and ends. End of input counts as `stop`.
 //
 // mark prints: event "mark", name, window_ms, requests, max_latency_ms (the client gap),
 // max_latency_began_ms (CLOCK_MONOTONIC), p50_ms, p99_ms, errors, error_texts, connections (alive).
@@ -20,11 +20,14 @@ namespace godwit::workloads {
 class ControlLoop {
  public:
   // Gets the words after the command; returns what to print ("event" and "ok" are added).
-  using Command = std::function<std::expected<nlohmann::json, std::string>(const std::string& argument)>;
+  using Command =
+      std::function<std::expected<nlohmann::json, std::string>(const std::string& argument)>;
 
   explicit ControlLoop(std::vector<std::unique_ptr<Prober>>& probers) : probers_(probers) {}
 
-  void add_command(const std::string& name, Command command) { commands_[name] = std::move(command); }
+  void add_command(const std::string& name, Command command) {
+    commands_[name] = std::move(command);
+  }
   // Failures noticed outside the probers; `mark` lists them with theirs.
   void add_failure_source(std::function<std::optional<std::string>()> source) {
     failure_sources_.push_back(std::move(source));

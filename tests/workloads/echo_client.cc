@@ -1,7 +1,7 @@
-// Checks that an established connection to echo_server survives: one request in flight, each reply must
-// carry the same line and the server's count for this connection, exactly one more than before; so a
-// lost, doubled or reordered byte and a server whose memory went back in time are all seen. Measures the
-// longest wait of any request. Never reconnects. Commands: control_loop.h.
+// Checks that an established connection to echo_server survives: one request in flight, each reply
+// must carry the same line and the server's count for this connection, exactly one more than
+// before; so a lost, doubled or reordered byte and a server whose memory went back in time are all
+// seen. Measures the longest wait of any request. Never reconnects. Commands: control_loop.h.
 #include <netdb.h>
 #include <unistd.h>
 
@@ -73,9 +73,9 @@ int run(int argc, char** argv) {
   for (long i = 0; i < flags.number("connections"); ++i) {
     fds.push_back(connect_to(flags.text("host"), flags.text("port")));
     auto* connection = connections.emplace_back(std::make_unique<Connection>(fds.back())).get();
-    probers.push_back(std::make_unique<Prober>("connection " + std::to_string(i),
-                                               [connection] { return connection->request(); },
-                                               std::chrono::microseconds(flags.number("pace-us"))));
+    probers.push_back(std::make_unique<Prober>(
+        "connection " + std::to_string(i), [connection] { return connection->request(); },
+        std::chrono::microseconds(flags.number("pace-us"))));
   }
   for (auto& prober : probers) prober->start();
   ControlLoop::print({{"event", "ready"}, {"ok", true}, {"connections", fds.size()}});

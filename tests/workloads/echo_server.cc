@@ -1,7 +1,7 @@
-// A TCP server with little state: answers each line with the number of lines this connection has sent and
-// the line itself. Keeps --resident-mib of touched memory, a pattern that it checks every time a client
-// sends "verify" (the answer is "ok" or what is wrong). Prints "ready" when it listens.
-// echo_client is its counterpart.
+// A TCP server with little state: answers each line with the number of lines this connection has
+// sent and the line itself. Keeps --resident-mib of touched memory, a pattern that it checks every
+// time a client sends "verify" (the answer is "ok" or what is wrong). Prints "ready" when it
+// listens. echo_client is its counterpart.
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>

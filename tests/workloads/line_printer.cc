@@ -1,7 +1,9 @@
-// Checks the standard streams: writes "out N" to standard output and "err N" to standard error every
-// --interval-us, N from 1 without a gap, so whoever reads them sees a lost, doubled or misplaced line.
-// With --echo 1 it also answers each line of standard input with "in LINE" on standard output. Ends with
-// "end N" on both at SIGTERM, with exit status 0; ends with 1 when a stream takes no more.
+// Checks the standard streams: writes "out N" to standard output and "err N" to standard error
+// every
+// --interval-us, N from 1 without a gap, so whoever reads them sees a lost, doubled or misplaced
+// line. With --echo 1 it also answers each line of standard input with "in LINE" on standard
+// output. Ends with "end N" on both at SIGTERM, with exit status 0; ends with 1 when a stream takes
+// no more.
 // --count N: stop by itself after N lines.
 #include <fcntl.h>
 #include <poll.h>

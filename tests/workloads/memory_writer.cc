@@ -1,12 +1,12 @@
-// Checks that no page is lost, torn or taken back in time. --size-mib of pages, each with its number, a
-// count of its writes and contents derived from both. Each of --threads threads owns a slice and writes
-// the first --hot-percent of it round and round at --rate-mib per second in all (0: full speed), so the
-// count a page must have follows from the number of writes alone; a thread checks every page before it
-// writes it.
+// Checks that no page is lost, torn or taken back in time. --size-mib of pages, each with its
+// number, a count of its writes and contents derived from both. Each of --threads threads owns a
+// slice and writes the first --hot-percent of it round and round at --rate-mib per second in all
+// (0: full speed), so the count a page must have follows from the number of writes alone; a thread
+// checks every page before it writes it.
 //
-// A client on --port sends "verify": all threads stop at a page boundary, every page is checked, and the
-// answer is "ok WRITES" or "corrupt …". "stat" answers "writes WRITES" at once. Standard output gets a
-// numbered line every --line-ms: "N writes WRITES"; the first is "ready".
+// A client on --port sends "verify": all threads stop at a page boundary, every page is checked,
+// and the answer is "ok WRITES" or "corrupt …". "stat" answers "writes WRITES" at once. Standard
+// output gets a numbered line every --line-ms: "N writes WRITES"; the first is "ready".
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -154,8 +154,8 @@ void answer(int fd, Slices& slices) {
 void print_forever(const Slices& slices, std::chrono::milliseconds interval) {
   for (uint64_t n = 1;; ++n) {
     std::this_thread::sleep_for(interval);
-    if (!write_all(STDOUT_FILENO, std::to_string(n) + " writes " +
-                                      std::to_string(total_writes(slices)) + "\n"))
+    if (!write_all(STDOUT_FILENO,
+                   std::to_string(n) + " writes " + std::to_string(total_writes(slices)) + "\n"))
       std::exit(1);
   }
 }
@@ -172,10 +172,11 @@ int run(int argc, char** argv) {
   auto threads = static_cast<uint64_t>(std::max(1L, flags.number("threads")));
   uint64_t pages = (static_cast<uint64_t>(flags.number("size-mib")) << 20) / kPageBytes;
   uint64_t each = pages / threads;
-  uint64_t hot = std::max<uint64_t>(1, each * static_cast<uint64_t>(flags.number("hot-percent")) / 100);
+  uint64_t hot =
+      std::max<uint64_t>(1, each * static_cast<uint64_t>(flags.number("hot-percent")) / 100);
   if (each == 0 || hot > each) return std::fputs("too little memory for its threads\n", stderr), 2;
-  void* at = mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* at =
+      mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return std::perror("mmap"), 1;
   madvise(at, pages * kPageBytes, flags.number("huge") ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 

@@ -44,7 +44,9 @@ Prober::~Prober() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Prober::start() { thread_ = std::thread([this] { loop(); }); }
+void Prober::start() {
+  thread_ = std::thread([this] { loop(); });
+}
 
 void Prober::stop() {
   std::lock_guard lock(mutex_);

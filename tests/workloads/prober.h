@@ -1,6 +1,6 @@
-// One connection of a client that measures: a thread that has exactly one request in flight, times each,
-// and stops for good at the first wrong reply or broken connection. It never reconnects: a broken
-// connection is what a migration promises not to cause.
+// One connection of a client that measures: a thread that has exactly one request in flight, times
+// each, and stops for good at the first wrong reply or broken connection. It never reconnects: a
+// broken connection is what a migration promises not to cause.
 //
 // The longest wait of a window is the client gap. A prober that paces itself starts a request every
 // `pace`; the gap it sees is short by at most that.
@@ -45,12 +45,13 @@ class Prober {
 
   void start();
 
-  // Runs `job` on this prober's thread, between two requests and outside the window; returns its result.
+  // Runs `job` on this prober's thread, between two requests and outside the window; returns its
+  // result.
   Status run(Step job);
 
-  // The window since the last call, closed when a request that began after the call has ended (so the
-  // connection is proven alive) or the prober has failed. On a time-out the request in flight counts with
-  // its age, and the prober as failed.
+  // The window since the last call, closed when a request that began after the call has ended (so
+  // the connection is proven alive) or the prober has failed. On a time-out the request in flight
+  // counts with its age, and the prober as failed.
   Window take_window(std::chrono::milliseconds timeout);
 
   void stop();  // after the request in flight

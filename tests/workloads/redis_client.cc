@@ -1,14 +1,16 @@
-// Checks a Redis server over a migration. --connections connections, none of which ever reconnects. The
-// first is blocked in BLPOP; each other one has one request in flight, one every --pace-us, and checks
-// every reply: INCR must answer exactly one more than before; GET what the last SET wrote; RPUSH the new
-// length, and the list must then hold every element once, in order. Measures the longest wait of any
-// request. The data of `fill` lies in database 0, what the connections write in database 1.
+// Checks a Redis server over a migration. --connections connections, none of which ever reconnects.
+// The first is blocked in BLPOP; each other one has one request in flight, one every --pace-us, and
+// checks every reply: INCR must answer exactly one more than before; GET what the last SET wrote;
+// RPUSH the new length, and the list must then hold every element once, in order. Measures the
+// longest wait of any request. The data of `fill` lies in database 0, what the connections write in
+// database 1.
 //
 // Commands, besides those of control_loop.h, each run on one of the same connections, not timed:
 //   fill MIB    writes MIB MiB of values that do not compress, prints keys and digest
 //   digest      reads all of them back; fails when one differs or the number of keys does; prints
 //               digest (SHA-256) and keys
-//   blpop       pushes an element; the blocked connection must get exactly that one, and blocks again
+//   blpop       pushes an element; the blocked connection must get exactly that one, and blocks
+//   again
 // and `stop` checks the lists and counters a last time.
 #include <hiredis/hiredis.h>
 #include <openssl/evp.h>
@@ -31,7 +33,8 @@ constexpr int kDataDatabase = 0;
 constexpr int kWorkDatabase = 1;
 constexpr const char* kQueue = "queue";  // of the blocked connection
 
-// A connection whose replies are checked. Errors are sticky: hiredis refuses a context after the first.
+// A connection whose replies are checked. Errors are sticky: hiredis refuses a context after the
+// first.
 class Redis {
  public:
   Redis(const std::string& host, int port) : context_(redisConnect(host.c_str(), port)) {
@@ -63,27 +66,33 @@ class Redis {
   }
 
   Status expect_integer(long long expected) {
-    return check([&](const redisReply& r) {
-      return r.type == REDIS_REPLY_INTEGER && r.integer == expected;
-    }, std::to_string(expected));
+    return check(
+        [&](const redisReply& r) { return r.type == REDIS_REPLY_INTEGER && r.integer == expected; },
+        std::to_string(expected));
   }
   Status expect_status(const char* expected) {
-    return check([&](const redisReply& r) {
-      return r.type == REDIS_REPLY_STATUS && std::strcmp(r.str, expected) == 0;
-    }, expected);
+    return check(
+        [&](const redisReply& r) {
+          return r.type == REDIS_REPLY_STATUS && std::strcmp(r.str, expected) == 0;
+        },
+        expected);
   }
   Status expect_string(std::string_view expected) {
-    return check([&](const redisReply& r) {
-      return r.type == REDIS_REPLY_STRING && std::string_view(r.str, r.len) == expected;
-    }, std::string(expected.substr(0, 40)));
+    return check(
+        [&](const redisReply& r) {
+          return r.type == REDIS_REPLY_STRING && std::string_view(r.str, r.len) == expected;
+        },
+        std::string(expected.substr(0, 40)));
   }
   Status expect_array(const std::vector<std::string>& expected) {
-    return check([&](const redisReply& r) {
-      if (r.type != REDIS_REPLY_ARRAY || r.elements != expected.size()) return false;
-      for (size_t i = 0; i < expected.size(); ++i)
-        if (std::string_view(r.element[i]->str, r.element[i]->len) != expected[i]) return false;
-      return true;
-    }, "a list of " + std::to_string(expected.size()));
+    return check(
+        [&](const redisReply& r) {
+          if (r.type != REDIS_REPLY_ARRAY || r.elements != expected.size()) return false;
+          for (size_t i = 0; i < expected.size(); ++i)
+            if (std::string_view(r.element[i]->str, r.element[i]->len) != expected[i]) return false;
+          return true;
+        },
+        "a list of " + std::to_string(expected.size()));
   }
 
   Status select(int database) {
@@ -100,9 +109,9 @@ class Redis {
     const redisReply& r = **reply;
     if (holds(r)) return {};
     std::string got = r.type == REDIS_REPLY_INTEGER ? std::to_string(r.integer)
-                      : r.str != nullptr            ? std::string(r.str, std::min<size_t>(r.len, 80))
-                                                    : "a reply of type " + std::to_string(r.type) +
-                                                          ", " + std::to_string(r.elements) + " elements";
+                      : r.str != nullptr ? std::string(r.str, std::min<size_t>(r.len, 80))
+                                         : "a reply of type " + std::to_string(r.type) + ", " +
+                                               std::to_string(r.elements) + " elements";
     return std::unexpected("wrong reply: " + got + " instead of " + expected);
   }
 
@@ -256,15 +265,22 @@ class DataSet {
 
   Status fill(Redis& redis, size_t mib) {
     keys_ = (mib << 20) / kValueBytes;
-    return in_batches(redis, [this, &redis](size_t i) { redis.append({"SET", key(i), value(i)}); },
-                      [&redis](size_t) { return redis.expect_status("OK"); });
+    return in_batches(
+        redis,
+        [this, &redis](size_t i) {
+          redis.append({"SET", key(i), value(i)});
+        },
+        [&redis](size_t) { return redis.expect_status("OK"); });
   }
 
   // Reads it all back.
   Status check(Redis& redis) {
     EVP_DigestInit_ex(sha_, EVP_sha256(), nullptr);
     Status status = in_batches(
-        redis, [this, &redis](size_t i) { redis.append({"GET", key(i)}); },
+        redis,
+        [this, &redis](size_t i) {
+          redis.append({"GET", key(i)});
+        },
         [this, &redis](size_t i) -> Status {
           std::string expected = value(i);
           if (auto got = redis.expect_string(expected); !got)
@@ -328,14 +344,14 @@ class Client {
  public:
   explicit Client(const Flags& flags) {
     for (long i = 0; i < flags.number("connections"); ++i)
-      connections_.push_back(std::make_unique<Redis>(flags.text("host"),
-                                                     static_cast<int>(flags.number("port"))));
+      connections_.push_back(
+          std::make_unique<Redis>(flags.text("host"), static_cast<int>(flags.number("port"))));
     for (size_t i = 1; i < connections_.size(); ++i) {
       Worker* worker = workers_.emplace_back(std::make_unique<Worker>(i, *connections_[i])).get();
       if (auto status = worker->prepare(); !status) fail(status.error());
-      probers_.push_back(std::make_unique<Prober>("connection " + std::to_string(i),
-                                                  [worker] { return worker->request(); },
-                                                  std::chrono::microseconds(flags.number("pace-us"))));
+      probers_.push_back(std::make_unique<Prober>(
+          "connection " + std::to_string(i), [worker] { return worker->request(); },
+          std::chrono::microseconds(flags.number("pace-us"))));
     }
     waiter_ = std::make_unique<Waiter>(*connections_[0]);
     for (auto& prober : probers_) prober->start();

@@ -1,5 +1,5 @@
-// Holds a userfaultfd open with a range registered: something CRIU cannot carry. Pre-flight must say so
-// before anything is frozen. Prints "ready" once it holds it.
+// Holds a userfaultfd open with a range registered: something CRIU cannot carry. Pre-flight must
+// say so before anything is frozen. Prints "ready" once it holds it.
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>

@@ -1,5 +1,5 @@
-// Holds an io_uring open with its rings mapped: something CRIU cannot carry. Pre-flight must say so before
-// anything is frozen. Prints "ready" once it holds it.
+// Holds an io_uring open with its rings mapped: something CRIU cannot carry. Pre-flight must say so
+// before anything is frozen. Prints "ready" once it holds it.
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
