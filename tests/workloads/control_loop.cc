@@ -12,7 +12,11 @@ double ms(Clock::duration d) { return std::chrono::duration<double, std::milli>(
 
 }  // namespace
 
-void ControlLoop::print(const nlohmann::json& object) { std::cout << object.dump() << std::endl; }
+void ControlLoop::print(const nlohmann::json& object) {
+  // Texts may quote a reply of any bytes.
+  constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
+  std::cout << object.dump(-1, ' ', false, kReplace) << std::endl;
+}
 
 std::vector<std::string> ControlLoop::failures() const {
   std::vector<std::string> texts;

@@ -1,0 +1,16 @@
+"""Where things are in the repository."""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
+# GODWIT_BUILD: a build directory of another preset or place.
+BUILD = pathlib.Path(os.environ.get("GODWIT_BUILD", ROOT / "build" / "default"))
+
+
+def workload(name):
+    path = BUILD / "bin" / "workloads" / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run `make build` first")
+    return str(path)
