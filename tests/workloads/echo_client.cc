@@ -3,6 +3,7 @@
 // before; so a lost, doubled or reordered byte and a server whose memory went back in time are all
 // seen. Measures the longest wait of any request. Never reconnects. Commands: control_loop.h.
 #include <netdb.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -88,4 +89,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace godwit::workloads
 
-int main(int argc, char** argv) { return godwit::workloads::run(argc, argv); }
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);  // a broken connection is a finding, not an end
+  return godwit::workloads::run(argc, argv);
+}

@@ -14,6 +14,7 @@
 // and `stop` checks the lists and counters a last time.
 #include <hiredis/hiredis.h>
 #include <openssl/evp.h>
+#include <signal.h>
 
 #include <cstring>
 #include <thread>
@@ -434,6 +435,7 @@ class Client {
 
 int main(int argc, char** argv) {
   using namespace godwit::workloads;
+  signal(SIGPIPE, SIG_IGN);  // a broken connection is a finding, not an end
   Flags flags(argc, argv,
               {{"host", "127.0.0.1"}, {"port", "6379"}, {"connections", "8"}, {"pace-us", "500"}});
   if (flags.number("connections") < 2) {
