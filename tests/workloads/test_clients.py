@@ -202,10 +202,10 @@ def test_memory_writer_verifies_while_it_writes():
 
 def test_memory_writer_sees_a_page_taken_back_in_time():
     port = free_port()
-    argv = [workload("memory_writer"), "--size-mib", "8", "--rate-mib", "400", "--port", str(port)]
+    argv = [workload("memory_writer"), "--size-mib", "32", "--rate-mib", "800", "--port", str(port)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
-        start = largest_private_mapping(process.pid)
+        start = start_of_memory(process.pid, 32 << 20)
         with open(f"/proc/{process.pid}/mem", "r+b", buffering=0) as memory:
             memory.seek(start)
             old = memory.read(4096)
@@ -224,16 +224,12 @@ def read_at(memory, address):
     return memory.read(4096)
 
 
-def largest_private_mapping(pid):
-    best = (0, 0)
+def start_of_memory(pid, size):
+    """The writer's memory is its largest mapping; a thread's stack may have been merged below it."""
     with open(f"/proc/{pid}/maps") as maps:
-        for line in maps:
-            fields = line.split()
-            low, high = (int(part, 16) for part in fields[0].split("-"))
-            # glibc's arenas reserve more, but inaccessibly.
-            if len(fields) == 5 and fields[1] == "rw-p" and high - low >= 8 << 20:
-                best = max(best, (high - low, low)) if high - low != 8 << 20 else (1 << 60, low)
-    return best[1]
+        fields = [line.split() for line in maps]
+    ranges = [[int(part, 16) for part in f[0].split("-")] for f in fields if f[1] == "rw-p"]
+    return max(ranges, key=lambda r: r[1] - r[0])[1] - size
 
 
 def test_line_printer_numbers_its_lines():
