@@ -80,7 +80,9 @@ class DataConnection {
  private:
   Result<> send_tls(std::span<const std::string_view> parts);
   Result<> send_plain(std::span<const std::string_view> parts);
-  Result<size_t> receive_some(void* buffer, size_t bytes);
+  Result<> send_counted(std::string_view data);
+  Result<size_t> receive_plain(void* buffer, size_t bytes);
+  Error plain_error(int code) const;
   Error link_error(Error error) const;
 
   std::unique_ptr<TlsConnection> tls_;  // also owns the socket when plain

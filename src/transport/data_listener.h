@@ -5,7 +5,6 @@
 // counted, nothing else.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <expected>
@@ -79,13 +78,16 @@ class DataListener {
  private:
   struct Handshake;
   DataListener(TlsContext context, DataListenerOptions options, DataClaim claim, ScopedFd socket,
-               std::string address);
+               ScopedFd wake);
 
   void accept_loop();
   bool wait_for_slot();
   void start_handshake(ScopedFd socket);
   void run_handshake(Handshake& handshake);
   Result<> serve(Handshake& handshake);
+  std::expected<DataHandler, wire::Refusal> judge(const wire::Hello& hello,
+                                                  const TlsConnection& tls);
+  bool hand_over(Handshake& handshake);
   void join_finished();
   void count(uint64_t DataListenerCounts::*field);
 

@@ -5,8 +5,9 @@
 // same.
 //
 // Errors carry a code: ETIMEDOUT (deadline), ECANCELED (after cancel()), ECONNRESET (the peer
-// closed or reset), EACCES (either side does not accept the other's certificate or name), else
-// errno, or 0 for TLS failures. Text names the peer as "10.99.1.2:7411".
+// closed or reset), EHOSTUNREACH (a dead peer or link, kPeerDeadAfter in socket.h), EACCES (either
+// side does not accept the other's certificate or name), else errno, or 0 for TLS failures. Text
+// names the peer as "10.99.1.2:7411".
 #pragma once
 
 #include <atomic>
@@ -85,8 +86,12 @@ class TlsConnection {
   static Result<std::unique_ptr<TlsConnection>> dial(const TlsContext& context,
                                                      const std::string& address, Deadline deadline);
   Result<> handshake(Side side, Deadline deadline);
-  Error operation_error(int ssl_error, int saved_errno, std::string_view doing) const;
-  Result<> wait(int ssl_error, int saved_errno, std::string_view doing, Deadline deadline) const;
+  Result<> check_expected_name(const std::string& expected_name) const;
+  // Repeats CALL, one OpenSSL operation returning 1 on success, until it succeeds, fails or
+  // DEADLINE passes.
+  template <typename Call>
+  Result<> operate(Call call, Deadline deadline);
+  Error error_of(int ssl_error, int saved_errno) const;
 
   TlsContext context_;
   ScopedFd socket_;

@@ -1,0 +1,162 @@
+#include "transport/socket.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <charconv>
+#include <memory>
+
+namespace godwit {
+
+namespace {
+
+using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+constexpr int kBacklog = 128;
+
+// Idle time before the first probe, time between probes, and probes: together kPeerDeadAfter.
+constexpr int kKeepIdleSeconds = 4;
+constexpr int kKeepIntervalSeconds = 2;
+constexpr int kKeepProbes = 3;
+static_assert((kKeepIdleSeconds + kKeepIntervalSeconds * kKeepProbes) * 1000 ==
+              kPeerDeadAfter.count());
+
+Result<AddressList> resolve(const std::string& address, int flags) {
+  TRY_ASSIGN(const HostPort parsed, parse_host_port(address));
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags | AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  if (int error = ::getaddrinfo(parsed.host.c_str(), parsed.port.c_str(), &hints, &list))
+    return fail(address + ": " + gai_strerror(error));
+  return AddressList(list, &freeaddrinfo);
+}
+
+std::string numeric(const sockaddr_storage& address, socklen_t size) {
+  char host[NI_MAXHOST], port[NI_MAXSERV];
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof host, port,
+                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return "?";
+  const bool ipv6 = address.ss_family == AF_INET6;
+  return (ipv6 ? "[" + std::string(host) + "]" : std::string(host)) + ":" + port;
+}
+
+Result<> set_option(int fd, int level, int option, int value, const char* what) {
+  if (::setsockopt(fd, level, option, &value, sizeof value) != 0)
+    return fail_errno(std::string("set ") + what);
+  return {};
+}
+
+Result<> finish_connect(int fd, Deadline deadline) {
+  TRY(wait_ready(fd, POLLOUT, deadline));
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return fail_errno("getsockopt");
+  if (error != 0) return fail_errno("connect", error);
+  return {};
+}
+
+Result<ScopedFd> connect_one(const addrinfo& target, Deadline deadline) {
+  ScopedFd fd(::socket(target.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return fail_errno("socket");
+  if (::connect(fd.get(), target.ai_addr, target.ai_addrlen) != 0) {
+    if (errno != EINPROGRESS) return fail_errno("connect");
+    TRY(finish_connect(fd.get(), deadline));
+  }
+  TRY(prepare_tcp(fd.get()));
+  return fd;
+}
+
+}  // namespace
+
+Result<HostPort> parse_host_port(std::string_view text) {
+  const auto bad = [&] { return fail("'" + std::string(text) + "' is not host:port"); };
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return bad();
+  std::string_view host = text.substr(0, colon);
+  const std::string_view port = text.substr(colon + 1);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  if (host.empty() || host.find_first_of("[] \t\n/") != std::string_view::npos) return bad();
+  if (!bracketed && host.find(':') != std::string_view::npos) return bad();
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (port.empty() || error != std::errc() || end != port.data() + port.size() || number > 65535)
+    return bad();
+  return HostPort{std::string(host), std::string(port)};
+}
+
+Result<> prepare_tcp(int socket) {
+  const int flags = ::fcntl(socket, F_GETFL);
+  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0) return fail_errno("fcntl");
+  TRY(set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"));
+  TRY(set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE"));
+  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, kKeepIdleSeconds, "TCP_KEEPIDLE"));
+  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, kKeepIntervalSeconds, "TCP_KEEPINTVL"));
+  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, kKeepProbes, "TCP_KEEPCNT"));
+  return set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(kPeerDeadAfter.count()),
+                    "TCP_USER_TIMEOUT");
+}
+
+Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline) {
+  TRY_ASSIGN(const AddressList list, resolve(address, 0));
+  Error last("no address");
+  for (const addrinfo* target = list.get(); target != nullptr; target = target->ai_next) {
+    auto fd = connect_one(*target, deadline);
+    if (fd) return fd;
+    last = std::move(fd.error());
+  }
+  return fail(std::move(last).during(address));
+}
+
+Result<ScopedFd> listen_tcp(const std::string& address) {
+  TRY_ASSIGN(const AddressList list, resolve(address, AI_PASSIVE));
+  ScopedFd fd(::socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return fail_errno("socket");
+  // A restarted agent must get its port back while old connections are in TIME_WAIT.
+  TRY(set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
+  if (::bind(fd.get(), list->ai_addr, list->ai_addrlen) != 0) return fail_errno("bind " + address);
+  if (::listen(fd.get(), kBacklog) != 0) return fail_errno("listen " + address);
+  return fd;
+}
+
+std::string local_address(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "?";
+  return numeric(address, size);
+}
+
+std::string remote_address(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "?";
+  return numeric(address, size);
+}
+
+Error peer_error(const std::string& peer, int code) {
+  if (code == 0 || code == ECONNRESET || code == EPIPE)
+    return Error(peer + " closed the connection", ECONNRESET);
+  if (code == ETIMEDOUT || code == EHOSTUNREACH)
+    return Error(peer + " has acknowledged nothing for " +
+                     std::to_string(kPeerDeadAfter.count() / 1000) + " s",
+                 EHOSTUNREACH);
+  return fail_errno(peer, code).error();
+}
+
+Result<> wait_ready(int fd, short events, Deadline deadline) {
+  for (;;) {
+    pollfd item{fd, events, 0};
+    const int ready = ::poll(&item, 1, poll_ms(deadline));
+    if (ready > 0) return {};
+    if (ready < 0 && errno != EINTR) return fail_errno("poll");
+    if (ready == 0 && Clock::now() >= deadline) return fail(Error("no answer in time", ETIMEDOUT));
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,51 @@
+// TCP sockets as both kinds of TLS connections use them: non-blocking, waited for with poll(2) up
+// to a deadline, with options that notice a dead peer.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/scoped_fd.h"
+
+namespace godwit {
+
+// A peer that acknowledges nothing for so long counts as dead: TCP_USER_TIMEOUT for data in flight
+// (RFC 5482; since Linux 5.11 also for a peer that keeps its window shut), keepalive probes for an
+// idle link. Longer than the retransmissions of a link that loses packets or reroutes (200 ms
+// doubling: five tries in 6 s), short enough that a migration is rolled back before its user gives
+// up.
+inline constexpr milliseconds kPeerDeadAfter{10'000};
+
+struct HostPort {
+  std::string host;
+  std::string port;
+};
+
+// "10.99.1.1:7411", "[fd00::1]:7411", "node2:7411". Port 0 to 65535, in digits.
+Result<HostPort> parse_host_port(std::string_view text);
+
+// Connects, and sets the options above and TCP_NODELAY. Names are resolved (without the deadline's
+// control); every address is tried until DEADLINE. Error code ETIMEDOUT, ECONNREFUSED…
+Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline);
+
+Result<ScopedFd> listen_tcp(const std::string& address);
+
+// For an accepted socket: non-blocking and the same options.
+Result<> prepare_tcp(int socket);
+
+// Numeric "10.99.1.1:7411" of either end; "?" if it has none.
+std::string local_address(int socket);
+std::string remote_address(int socket);
+
+// What CODE, the errno of an operation on a connection, says about PEER; 0 is an end of stream.
+// Codes: ECONNRESET for every way of closing, EHOSTUNREACH for a peer that counts as dead, else
+// CODE.
+Error peer_error(const std::string& peer, int code);
+
+// Waits for EVENTS (POLLIN, POLLOUT) or an error condition. Error ETIMEDOUT once DEADLINE has
+// passed.
+Result<> wait_ready(int fd, short events, Deadline deadline);
+
+}  // namespace godwit
