@@ -38,10 +38,10 @@ inside() { # HOST
     echo $$ >"/sys/fs/cgroup/$v2_leaf/cgroup.procs"
     share_controllers /sys/fs/cgroup >/dev/null
   fi
-  mount -t tmpfs -o mode=755 tmpfs /run
-  mkdir -p /run/lock /run/netns
   mount -t tmpfs -o mode=700 tmpfs /etc/godwit
   mount -t tmpfs -o mode=700 tmpfs /var/lib/godwit
+  mount -t tmpfs -o mode=755 tmpfs /run # last, as mount(8) leaves notes in it
+  mkdir -p /run/lock /run/netns
   cd /
   echo ready
   exec -a "lab-$1" sleep infinity >/dev/null 2>&1

@@ -1,0 +1,48 @@
+# The whole of godwit by five words. Each target installs what it needs first (Debian packages, and a CRIU that works
+# on the running kernel) and builds; when that is done already, it costs well under a second.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench lab-up lab-down clean
+
+help:
+	@echo 'make build     compile godwit, godwitd and what belongs to them (build/default/bin)'
+	@echo 'make demo      move a Redis server between two hosts made on this machine, and back'
+	@echo 'make test      all checks and tests'
+	@echo 'make bench     the figures, measured here'
+	@echo 'make lab-up    two hosts on this machine, to try godwit by hand (see tools/lab help)'
+	@echo 'make lab-down  take them away'
+	@echo 'make clean     remove build/'
+	@echo
+	@echo 'All but clean and help install Debian packages where some are missing, and need root.'
+
+# The preset's generator starts as many jobs as there are processors.
+define compile
+	@cmake --preset default --log-level=WARNING
+	@cmake --build --preset default
+endef
+
+build:
+	@tools/bootstrap build run
+	$(compile)
+
+demo: build
+	@tools/demo
+
+test:
+	@tools/bootstrap build run test
+	$(compile)
+	@tools/test
+
+bench:
+	@tools/bootstrap build run bench
+	$(compile)
+	@bench/run
+
+lab-up: build
+	@tools/lab up
+
+lab-down:
+	@tools/lab down
+
+clean:
+	@rm -rf build
