@@ -6,6 +6,7 @@
 #pragma GCC diagnostic ignored "-Wfree-nonheap-object"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -15,7 +16,6 @@
 #include <string>
 #include <thread>
 
-#include "base/unix_socket.h"
 #include "transport/pki.h"
 #include "transport/socket.h"
 #include "transport/tls_context.h"
@@ -98,7 +98,10 @@ class Background {
 class TestPort {
  public:
   const std::string& address() const { return address_; }
-  ScopedFd accept() { return must(accept_until(socket_.get(), in_ms(5000))); }
+  ScopedFd accept() {
+    must(wait_ready(socket_.get(), POLLIN, in_ms(5000)));
+    return ScopedFd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
 
  private:
   ScopedFd socket_ = must(listen_tcp("127.0.0.1:0"));

@@ -43,8 +43,7 @@ Error protocol_error(const std::string& peer, unsigned long code, long verify_re
   const int reason = ERR_GET_REASON(code);
   if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) return peer_error(peer, 0);
   if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-    return Error("certificate of " + peer +
-                     " is not acceptable: " + X509_verify_cert_error_string(verify_result),
+    return Error("certificate of " + peer + " is not acceptable: " + verify_text(verify_result),
                  EACCES);
   const int alert = reason - SSL_AD_REASON_OFFSET;
   if (alert > 0 && is_certificate_alert(alert))
