@@ -71,6 +71,7 @@ class DataConnection {
   uint16_t channel() const { return hello_.channel; }
   const wire::Hello& hello() const { return hello_; }
   const std::string& peer_name() const { return peer_name_; }
+  int socket() const { return tls_->fd(); }  // to look at, not to read or write
   const std::string& peer_address() const { return tls_->peer_address(); }
 
   // Since HelloAck, TLS overhead not counted.

@@ -40,8 +40,8 @@ using DataClaim = std::function<std::expected<DataHandler, wire::Refusal>(
     const wire::Hello& hello, const std::vector<std::string>& peer_names)>;
 
 struct DataListenerOptions {
-  std::string address;       // host:port to listen at; port 0 picks a free one
-  AllowedPeers allowed;      // the configuration's [peers]
+  std::string address{};     // host:port to listen at; port 0 picks a free one
+  AllowedPeers allowed{};    // the configuration's [peers]
   bool allow_plain = false;  // this host's data_encryption = false
   int handshakes_max = 32;   // at once; more than any burst of migrations opens in the time of one
   milliseconds handshake_limit{5000};  // TLS and Hello: two round trips and a few ms of arithmetic

@@ -13,6 +13,21 @@ namespace godwit {
 
 namespace {
 
+// How long a server that has refused a peer goes on reading, so that closing does not reset the
+// connection and with it the alert that says why. A proper peer closes as soon as it has the alert.
+constexpr milliseconds kLingerAfterRefusal{250};
+
+void linger(int socket) {
+  const Deadline deadline = Clock::now() + kLingerAfterRefusal;
+  ::shutdown(socket, SHUT_WR);
+  char ignored[4096];
+  while (wait_ready(socket, POLLIN, deadline)) {
+    const ssize_t got = ::recv(socket, ignored, sizeof ignored, 0);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return;
+    if (Clock::now() >= deadline) return;
+  }
+}
+
 std::string quoted(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
@@ -101,7 +116,10 @@ Result<std::unique_ptr<TlsConnection>> TlsConnection::accept_any_name(const TlsC
   std::string address = remote_address(socket.get());
   std::unique_ptr<TlsConnection> connection(
       new TlsConnection(context, std::move(socket), std::move(address)));
-  TRY(connection->handshake(Side::kServer, deadline));
+  if (auto shaken = connection->handshake(Side::kServer, deadline); !shaken) {
+    linger(connection->fd());
+    return fail(std::move(shaken.error()));
+  }
   return connection;
 }
 
