@@ -21,13 +21,26 @@ struct DeliveryCount {
       0;  // of a wrong size, for a MAC that is no link's, or longer than the link's MTU
 };
 
-// Sends FRAMES in order, each into the end whose container MAC it is addressed to; those addressed
-// to many go into all. Frames may come from a peer. The calling thread is in the host's namespace.
-// An error: the socket.
+// A packet socket in the network namespace of the thread that opened it, for good.
+class FrameSender {
+ public:
+  static Result<FrameSender> open();
+
+  // Sends FRAMES in order, each into the end whose container MAC it is addressed to; those
+  // addressed to many go into all. Frames may come from a peer. An error: the socket, or a link
+  // that has vanished.
+  Result<DeliveryCount> send(std::span<const HostEnd> ends, std::span<const std::string> frames);
+
+ private:
+  explicit FrameSender(ScopedFd socket) : socket_(std::move(socket)) {}
+  ScopedFd socket_;
+};
+
+// FrameSender::open and send: the calling thread is in the host's namespace.
 Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends,
                                      std::span<const std::string> frames);
 
-// As host ends for deliver_frames: the source's own ports, after a rollback.
+// The source's own ports, as ends to deliver to after a rollback.
 std::vector<HostEnd> as_host_ends(const std::vector<HostPort>& ports);
 
 }  // namespace godwit::network

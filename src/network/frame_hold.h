@@ -12,8 +12,6 @@
 // entries.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,22 +19,11 @@
 #include "base/result.h"
 #include "network/detachment.h"
 #include "network/frame_delivery.h"
+#include "network/frame_queue.h"
 #include "network/host_port.h"
 #include "peer.pb.h"
 
 namespace godwit::network {
-
-// Past a bound the oldest frames are dropped.
-struct HoldBounds {
-  size_t frames_max = size_t{1} << 16;
-  size_t bytes_max = size_t{64} << 20;
-};
-
-struct HoldCount {
-  uint64_t frames_held = 0;  // ever, taken ones included
-  uint64_t bytes_held = 0;
-  uint64_t frames_dropped = 0;
-};
 
 class FrameHold {
  public:

@@ -19,6 +19,10 @@ inline std::string_view as_bytes(const MacAddress& mac) {
   return {reinterpret_cast<const char*>(mac.data()), mac.size()};
 }
 
+// A random one of our own that a bridge never takes for its own: a bridge takes the lowest of its
+// ports'.
+MacAddress high_mac();
+
 std::string to_text(const MacAddress& mac);  // 02:00:0a:63:02:07
 
 }  // namespace godwit::network

@@ -7,12 +7,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "base/scoped_fd.h"
 #include "kernel/rtnetlink.h"
+#include "network/link_names.h"
 #include "network/mac.h"
 #include "peer.pb.h"
 
@@ -61,19 +63,21 @@ class RecreatedNamespace {
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
-  RecreatedNamespace(RouteSocket host, RouteSocket inside, ScopedFd netns, std::string path);
+  RecreatedNamespace(RouteSocket host, ScopedFd host_netns, std::string path)
+      : host_(std::move(host)), host_netns_(std::move(host_netns)), path_(std::move(path)) {}
   Result<> fill(const peer::NetworkState& state, const std::string& id);
-  Result<> make_links(const peer::NetworkState& state, const std::string& id);
+  Result<> make_link(const peer::Link& link, const std::string& host_name);
   Result<> make_veth(const peer::Link& link, const std::string& host_name);
   Result<> bring_up(const peer::NetworkState& state);
+  Result<> set_sysctls(const peer::NetworkState& state, bool while_down);
 
-  RouteSocket host_;    // in the host's namespace
-  RouteSocket inside_;  // in the container's
+  RouteSocket host_;                   // in the host's namespace
+  std::optional<RouteSocket> inside_;  // in the container's
   ScopedFd host_netns_;
   ScopedFd netns_;
   std::string path_;
-  std::string bridge_;
   uint32_t bridge_index_ = 0;
+  LinkNames names_;  // of the container's links
   std::vector<HostEnd> host_ends_;
   std::vector<std::string> notes_;
   bool owned_ = true;

@@ -1,0 +1,147 @@
+#include "network/frame_hold.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/identifier.h"
+#include "kernel/rtnetlink.h"
+#include "network/frame_filter.h"
+#include "network/frame_queue.h"
+#include "network/hold_tap.h"
+
+namespace godwit::network {
+
+struct FrameHold::Shared {
+  Shared(RouteSocket route_socket, FrameSender frame_sender, FrameFilter frame_filter,
+         HoldBounds bounds)
+      : socket(std::move(route_socket)),
+        sender(std::move(frame_sender)),
+        filter(std::move(frame_filter)),
+        queue(bounds) {}
+
+  Result<> divert(bool on);
+  void stop();
+  void read_until_stopped();
+  void read_all(int tap, std::vector<char>& buffer);
+
+  RouteSocket socket;  // in the host's namespace
+  FrameSender sender;  // likewise
+  const FrameFilter filter;
+  FrameQueue queue;
+  std::vector<HostPort> ports;
+  std::vector<HoldTap> taps;  // one for each port
+  ScopedFd stopper;           // an eventfd
+  std::atomic<bool> holding = false;
+  std::thread reader;
+};
+
+// Entries first when turning on: from then on frames go to the taps, while the ports are still
+// there.
+Result<> FrameHold::Shared::divert(bool on) {
+  std::vector<NetlinkRequest> requests;
+  for (const HoldTap& tap : taps) tap.add_diversion(on, requests);
+  TRY_ASSIGN(auto verdicts, socket.call_all(requests));
+  for (auto& verdict : verdicts)
+    if (on) TRY_DOING("diverting the container's frames", std::move(verdict));
+  return {};
+}
+
+void FrameHold::Shared::read_all(int tap, std::vector<char>& buffer) {
+  for (;;) {
+    ssize_t bytes = read(tap, buffer.data(), buffer.size());
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) return;
+    std::string_view frame(buffer.data(), static_cast<size_t>(bytes));
+    if (holding && filter.wants(frame)) queue.push(frame);
+  }
+}
+
+// What is in the taps when the stop is asked for is still read.
+void FrameHold::Shared::read_until_stopped() {
+  std::vector<char> buffer(kFrameBytesMax);
+  std::vector<pollfd> waits = {{.fd = stopper.get(), .events = POLLIN, .revents = 0}};
+  for (const HoldTap& tap : taps) waits.push_back({.fd = tap.fd(), .events = POLLIN, .revents = 0});
+  while (!(waits[0].revents & POLLIN)) {
+    if (poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
+    for (const HoldTap& tap : taps) read_all(tap.fd(), buffer);
+  }
+}
+
+void FrameHold::Shared::stop() {
+  if (!reader.joinable()) return;
+  if (holding) (void)divert(false);
+  (void)eventfd_write(stopper.get(), 1);
+  reader.join();
+  holding = false;
+  taps.clear();
+}
+
+FrameHold::FrameHold(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
+FrameHold::FrameHold(FrameHold&&) noexcept = default;
+FrameHold::~FrameHold() {
+  if (shared_) stop();
+}
+
+Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports,
+                                     const peer::NetworkState& state, const std::string& id,
+                                     HoldBounds bounds) {
+  TRY(check_id(id));
+  TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
+  TRY_ASSIGN(FrameSender sender, FrameSender::open());
+  auto shared = std::make_unique<Shared>(std::move(socket), std::move(sender),
+                                         FrameFilter(ports, state), bounds);
+  for (size_t i = 0; i < ports.size(); ++i) {
+    std::string name = "gh" + id.substr(0, 10) + std::to_string(i);
+    TRY_ASSIGN(HoldTap tap, HoldTap::make(shared->socket, name, ports[i]));
+    shared->taps.push_back(std::move(tap));
+  }
+  shared->ports = ports;
+  shared->stopper.reset(eventfd(0, EFD_CLOEXEC));
+  if (!shared->stopper) return fail_errno("eventfd");
+  shared->reader = std::thread([hold = shared.get()] { hold->read_until_stopped(); });
+  return FrameHold(std::move(shared));
+}
+
+Result<> FrameHold::begin(PortDetachment& detachment) {
+  shared_->holding = true;
+  auto begun = shared_->divert(true);
+  if (begun) begun = detachment.detach();
+  if (begun) return {};
+  (void)shared_->divert(false);
+  shared_->holding = false;
+  return begun;
+}
+
+std::vector<std::string> FrameHold::take() { return shared_->queue.take(); }
+
+Result<DeliveryCount> FrameHold::give_back(PortDetachment& detachment) {
+  TRY(detachment.reattach());
+  std::vector<HostEnd> ends = as_host_ends(shared_->ports);
+  DeliveryCount total;
+  auto deliver = [&](const std::vector<std::string>& frames) -> Result<> {
+    TRY_ASSIGN(DeliveryCount count, shared_->sender.send(ends, frames));
+    total.delivered += count.delivered;
+    total.refused += count.refused;
+    return {};
+  };
+  // The port is back, and its frames still come here: deliver until none is waiting, then let go.
+  // The bound: a sender faster than this loop.
+  for (int round = 0; round < 16; ++round) {
+    auto frames = take();
+    if (frames.empty()) break;
+    TRY(deliver(frames));
+  }
+  stop();
+  TRY(deliver(take()));
+  return total;
+}
+
+void FrameHold::stop() { shared_->stop(); }
+
+HoldCount FrameHold::count() const { return shared_->queue.count(); }
+
+}  // namespace godwit::network

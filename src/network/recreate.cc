@@ -1,0 +1,196 @@
+#include "network/recreate.h"
+
+#include <linux/if_link.h>
+#include <linux/veth.h>
+#include <net/if.h>
+
+#include <filesystem>
+#include <set>
+
+#include "base/identifier.h"
+#include "base/log.h"
+#include "kernel/netns.h"
+#include "network/host_port.h"
+#include "network/link_message.h"
+#include "network/sysctls.h"
+#include "network/validate.h"
+#include "network/volatile_tables.h"
+
+namespace godwit::network {
+namespace {
+
+// A namespace elsewhere would let a peer have a file made anywhere.
+Result<> check_path(const std::string& text) {
+  std::filesystem::path path(text);
+  bool below_run = text.starts_with("/run/") || text.starts_with("/var/run/");
+  if (!below_run || path.lexically_normal() != path || !path.has_filename())
+    return fail("network namespace " + text + " is not below /run");
+  if (std::filesystem::exists(std::filesystem::symlink_status(path)))
+    return fail("network namespace " + text + " is there already; remove it (ip netns del " +
+                path.filename().string() + "), or the container that uses it");
+  return {};
+}
+
+// "gw", ten digits of the migration's id, and the link's number: at most 14 bytes.
+std::string host_end_name(const std::string& id, int number) {
+  return "gw" + id.substr(0, 10) + std::to_string(number);
+}
+
+ifinfomsg with_index(uint32_t index) {
+  ifinfomsg header{};
+  header.ifi_index = static_cast<int>(index);
+  return header;
+}
+
+// The request, in the container's namespace, for LINK and its other end HOST_NAME in the namespace
+// HOST_NETNS_FD. Made from this side because only the first of the two ends may ask for an index.
+NetlinkRequest veth_request(const peer::Link& link, uint32_t index, const std::string& host_name,
+                            int host_netns_fd) {
+  NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(index));
+  request.add_string(IFLA_IFNAME, link.name());
+  request.add(IFLA_ADDRESS, link.mac());
+  request.add_u32(IFLA_MTU, link.mtu());
+  request.add_u32(IFLA_TXQLEN, link.txqlen());
+  request.nest(IFLA_LINKINFO, [&](NetlinkRequest& info) {
+    info.add_string(IFLA_INFO_KIND, "veth");
+    info.nest(IFLA_INFO_DATA, [&](NetlinkRequest& data) {
+      data.nest(VETH_INFO_PEER, [&](NetlinkRequest& peer) {
+        ifinfomsg header{};
+        peer.append({reinterpret_cast<const char*>(&header), sizeof(header)});
+        peer.add_string(IFLA_IFNAME, host_name);
+        peer.add(IFLA_ADDRESS, as_bytes(high_mac()));
+        peer.add_u32(IFLA_MTU, link.mtu());
+        peer.add_u32(IFLA_TXQLEN, link.txqlen());
+        peer.add_u32(IFLA_NET_NS_FD, static_cast<uint32_t>(host_netns_fd));
+      });
+    });
+  });
+  return request;
+}
+
+}  // namespace
+
+RecreatedNamespace::RecreatedNamespace(RecreatedNamespace&& other) noexcept
+    : host_(std::move(other.host_)),
+      inside_(std::move(other.inside_)),
+      host_netns_(std::move(other.host_netns_)),
+      netns_(std::move(other.netns_)),
+      path_(std::move(other.path_)),
+      bridge_index_(other.bridge_index_),
+      names_(std::move(other.names_)),
+      host_ends_(std::move(other.host_ends_)),
+      notes_(std::move(other.notes_)),
+      owned_(std::exchange(other.owned_, false)) {}
+
+RecreatedNamespace::~RecreatedNamespace() {
+  if (owned_) destroy();
+}
+
+Result<RecreatedNamespace> RecreatedNamespace::create(const peer::NetworkState& state,
+                                                      const std::string& netns_path,
+                                                      const std::string& bridge,
+                                                      const std::string& id) {
+  TRY_DOING("the source's description of the network", check_network_state(state));
+  TRY(check_id(id));
+  TRY(check_path(netns_path));
+  TRY_ASSIGN(uint32_t bridge_index, find_bridge(bridge));
+  TRY_ASSIGN(RouteSocket host, RouteSocket::open());
+  TRY_ASSIGN(ScopedFd host_netns, open_current_netns());
+  TRY_DOING("making the network namespace", create_named_netns(netns_path));
+  // From here on its destructor undoes.
+  RecreatedNamespace made(std::move(host), std::move(host_netns), netns_path);
+  made.bridge_index_ = bridge_index;
+  TRY_DOING("filling the network namespace " + netns_path, made.fill(state, id));
+  return made;
+}
+
+Result<> RecreatedNamespace::fill(const peer::NetworkState& state, const std::string& id) {
+  TRY_ASSIGN(netns_, open_netns(path_));
+  TRY_ASSIGN(inside_, in_netns(netns_.get(), RouteSocket::open));
+  for (int i = 0; i < state.links_size(); ++i)
+    if (!state.links(i).loopback()) TRY(make_link(state.links(i), host_end_name(id, i)));
+  TRY_ASSIGN(names_, list_link_names(*inside_));
+  TRY(set_sysctls(state, /*while_down=*/true));
+  TRY(bring_up(state));
+  TRY(write_tables(*inside_, names_, state));
+  TRY(set_sysctls(state, /*while_down=*/false));
+  // Setting one of those may have added a link-local address.
+  return write_tables(*inside_, names_, state);
+}
+
+Result<> RecreatedNamespace::make_link(const peer::Link& link, const std::string& host_name) {
+  TRY_DOING("link " + link.name(), make_veth(link, host_name));
+  TRY_ASSIGN(LinkInfo outer, find_link(host_, host_name));
+  HostEnd end{.index = outer.index, .name = host_name, .container_mac = {}};
+  TRY_ASSIGN(end.container_mac, unicast_mac(link.mac()));
+  host_ends_.push_back(end);
+  TRY_ASSIGN(LinkInfo inner, find_link(*inside_, link.name()));
+  if (inner.index != link.index())
+    notes_.push_back("link " + link.name() + " has the index " + std::to_string(inner.index) +
+                     " instead of " + std::to_string(link.index()));
+  // The addresses are known: the kernel shall not invent one, which it would then probe for a
+  // second.
+  TRY(inside_->call(no_generated_addresses_request(inner.index)));
+  (void)host_.call(no_generated_addresses_request(outer.index));  // a kernel without IPv6
+  return {};
+}
+
+Result<> RecreatedNamespace::make_veth(const peer::Link& link, const std::string& host_name) {
+  int host = host_netns_.get();
+  auto made = inside_->call(veth_request(link, link.index(), host_name, host));
+  if (made || link.index() == 0) return made;
+  int code = made.error().code();
+  if (code != EEXIST && code != EBUSY) return made;
+  return inside_->call(veth_request(link, 0, host_name, host));
+}
+
+Result<> RecreatedNamespace::bring_up(const peer::NetworkState& state) {
+  std::vector<NetlinkRequest> inner, outer;
+  TRY_ASSIGN(uint32_t loopback, names_.index("lo"));
+  inner.push_back(set_up_request(loopback));
+  for (const peer::Link& link : state.links()) {
+    if (!link.up() || link.loopback()) continue;
+    TRY_ASSIGN(uint32_t index, names_.index(link.name()));
+    inner.push_back(set_up_request(index));
+  }
+  for (const HostEnd& end : host_ends_) outer.push_back(set_up_request(end.index));
+  TRY_ASSIGN(auto inner_up, inside_->call_all(inner));
+  TRY_ASSIGN(auto outer_up, host_.call_all(outer));
+  for (auto& verdict : inner_up) TRY_DOING("bringing a link up", std::move(verdict));
+  for (auto& verdict : outer_up) TRY_DOING("bringing a link's other end up", std::move(verdict));
+  return {};
+}
+
+Result<> RecreatedNamespace::set_sysctls(const peer::NetworkState& state, bool while_down) {
+  return in_netns(netns_.get(), [&] { return write_sysctls(state, while_down, notes_); });
+}
+
+Result<> RecreatedNamespace::apply_volatile(const peer::NetworkState& state) {
+  TRY_DOING("the source's description of the network", check_network_state(state));
+  return write_tables(*inside_, names_, state);
+}
+
+Result<> RecreatedNamespace::attach() {
+  std::vector<NetlinkRequest> requests;
+  for (const HostEnd& end : host_ends_)
+    requests.push_back(set_master_request(end.index, bridge_index_));
+  TRY_ASSIGN(auto verdicts, host_.call_all(requests));
+  for (auto& verdict : verdicts)
+    TRY_DOING("attaching the container to its bridge", std::move(verdict));
+  return {};
+}
+
+void RecreatedNamespace::destroy() {
+  owned_ = false;
+  // Explicitly, as the kernel removes a namespace's links some time after the namespace has gone.
+  for (const HostEnd& end : host_ends_) {
+    auto gone = host_.call(delete_link_request(end.name));
+    if (!gone && gone.error().code() != ENODEV) log::warn("{}: {}", end.name, gone.error().text());
+  }
+  host_ends_.clear();
+  inside_.reset();
+  netns_.reset();
+  if (auto gone = remove_named_netns(path_); !gone) log::warn("{}", gone.error().text());
+}
+
+}  // namespace godwit::network
