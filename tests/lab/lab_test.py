@@ -3,6 +3,7 @@
 No agents here (--no-agents): this is about the hosts. Run as root with /usr/bin/python3 -m pytest.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -52,7 +53,7 @@ def traces():
     }
 
 
-@pytest.fixture(autouse=True)
+@contextlib.contextmanager
 def machine_is_as_before():
     if (STATE / "ready").exists():
         pytest.fail("a lab is up already; tools/lab down")
@@ -63,6 +64,21 @@ def machine_is_as_before():
     assert traces() == before
 
 
+@pytest.fixture
+def clean_machine():
+    with machine_is_as_before():
+        yield
+
+
+# Of one lab for the tests that leave it as they found it.
+@pytest.fixture(scope="module")
+def one_lab():
+    with machine_is_as_before():
+        lab("up", "--no-agents")
+        yield
+
+
+@pytest.mark.usefixtures("clean_machine")
 def test_up_and_down_can_be_repeated():
     for _ in range(2):
         lab("up", "--no-agents")
@@ -74,6 +90,7 @@ def test_up_and_down_can_be_repeated():
     lab("down")
 
 
+@pytest.mark.usefixtures("clean_machine")
 def test_hosts_number_is_chosen():
     lab("up", "--hosts", "3", "--no-agents")
     assert reaches("node1", "10.99.1.3")
@@ -82,26 +99,8 @@ def test_hosts_number_is_chosen():
     assert 'node1 = "10.99.1.1:7410"' in config
 
 
-def test_second_lab_is_refused_and_the_first_unharmed():
-    lab("up", "--no-agents")
-    refused = lab("up", "--no-agents", check=False)
-    assert refused.returncode != 0
-    assert "already up" in refused.stderr
-    assert reaches("client", "10.99.1.1")
-
-
-def test_other_checkout_neither_makes_nor_removes_a_lab(tmp_path):
-    lab("up", "--no-agents")
-    other = tmp_path / "tools"
-    subprocess.run(["cp", "-r", ROOT / "tools", other], check=True)
-    for command, words in ((["up", "--no-agents"], "already up"), (["down"], str(ROOT))):
-        done = subprocess.run([other / "lab", *command], capture_output=True, text=True)
-        assert done.returncode != 0
-        assert words in done.stderr
-    assert reaches("client", "10.99.1.1")
-
-
-@pytest.mark.parametrize("made", ["owner", "lan", "client/holder", "node1", "node2", "node2/holder"])
+@pytest.mark.parametrize("made", ["owner", "client/holder", "node1", "node2"])
+@pytest.mark.usefixtures("clean_machine")
 def test_half_made_lab_is_removed(made):
     process = subprocess.Popen([LAB, "up", "--no-agents"], stderr=subprocess.DEVNULL)
     while not (STATE / made).exists():
@@ -117,53 +116,7 @@ def test_half_made_lab_is_removed(made):
     assert traces()["processes"] == []
 
 
-def test_exec_runs_there_and_passes_the_status_on():
-    lab("up", "--no-agents")
-    done = lab("exec", "node2", "--", "sh", "-c", "hostname; echo $PATH; pwd; ls /run; exit 7", check=False)
-    assert done.returncode == 7
-    hostname, path, directory, *run = done.stdout.split()
-    assert hostname == "node2"
-    assert path.split(":")[1] == "/opt/godwit/criu/bin"
-    assert directory == os.getcwd()
-    assert run == ["lock", "netns"]
-    assert lab("exec", "node9", "--", "true", check=False).returncode != 0
-
-
-def test_hosts_share_no_cgroup_and_no_run_directory():
-    lab("up", "--no-agents")
-    lab("exec", "node1", "--", "sh", "-c", """
-        touch /run/mine
-        for group in $(find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs -printf '%h '); do mkdir $group/mine; done""")
-    find = "find /run /sys/fs/cgroup -name mine"
-    assert len(lab("exec", "node1", "--", "sh", "-c", find).stdout.split()) >= 2
-    assert lab("exec", "node2", "--", "sh", "-c", find).stdout == ""
-
-
-def test_container_namespace_is_reached_from_the_client():
-    lab("up", "--no-agents")
-    lab("netns", "node1", "web", "--ip", "10.99.2.10/16", "--ip", "fd00:99::2:10/64", "--gw", "10.99.1.1")
-    assert reaches("client", "10.99.2.10")
-    assert reaches("client", "fd00:99::2:10")
-    assert lab("exec", "node2", "--", "ls", "/run/netns").stdout == ""
-    again = lab("netns", "node1", "web", "--ip", "10.99.2.11/16", check=False)
-    assert again.returncode != 0
-    assert reaches("client", "10.99.2.10")
-
-
-def test_uplink_is_cut_mended_and_shaped():
-    lab("up", "--no-agents")
-    lab("link", "node1", "--cut")
-    assert not reaches("client", "10.99.1.1")
-    assert reaches("client", "10.99.1.2")
-    lab("link", "node1", "--mend")
-    assert reaches("client", "10.99.1.1")
-    lab("link", "node1", "--rate", "1gbit")
-    for host, device in (("node1", "uplink"), ("lan", "node1")):
-        assert "rate 1Gbit" in lab("exec", host, "--", "tc", "qdisc", "show", "dev", device).stdout
-    assert reaches("client", "10.99.1.1")
-    assert lab("link", "node1", "--rate", "nonsense", check=False).returncode != 0
-
-
+@pytest.mark.usefixtures("clean_machine")
 def test_down_ends_what_runs_on_a_host_frozen_or_not():
     lab("up", "--no-agents")
     sleeper = subprocess.Popen([LAB, "exec", "node1", "--", "sleep", "1000"])
@@ -186,8 +139,74 @@ def test_down_ends_what_runs_on_a_host_frozen_or_not():
     assert frozen.wait(5) == -9
 
 
+@pytest.mark.usefixtures("one_lab")
+def test_second_lab_is_refused_and_the_first_unharmed():
+    refused = lab("up", "--no-agents", check=False)
+    assert refused.returncode != 0
+    assert "already up" in refused.stderr
+    assert reaches("client", "10.99.1.1")
+
+
+@pytest.mark.usefixtures("one_lab")
+def test_other_checkout_neither_makes_nor_removes_a_lab(tmp_path):
+    other = tmp_path / "tools"
+    subprocess.run(["cp", "-r", ROOT / "tools", other], check=True)
+    for command, words in ((["up", "--no-agents"], "already up"), (["down"], str(ROOT))):
+        done = subprocess.run([other / "lab", *command], capture_output=True, text=True)
+        assert done.returncode != 0
+        assert words in done.stderr
+    assert reaches("client", "10.99.1.1")
+
+
+@pytest.mark.usefixtures("one_lab")
+def test_exec_runs_there_and_passes_the_status_on():
+    done = lab("exec", "node2", "--", "sh", "-c", "hostname; echo $PATH; pwd; ls /run; exit 7", check=False)
+    assert done.returncode == 7
+    hostname, path, directory, *run = done.stdout.split()
+    assert hostname == "node2"
+    assert path.split(":")[1] == "/opt/godwit/criu/bin"
+    assert directory == os.getcwd()
+    assert run == ["lock", "netns"]
+    assert lab("exec", "node9", "--", "true", check=False).returncode != 0
+
+
+@pytest.mark.usefixtures("one_lab")
+def test_hosts_share_no_cgroup_and_no_run_directory():
+    lab("exec", "node1", "--", "sh", "-c", """
+        touch /run/mine
+        for group in $(find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs -printf '%h '); do mkdir $group/mine; done""")
+    find = "find /run /sys/fs/cgroup -name mine"
+    assert len(lab("exec", "node1", "--", "sh", "-c", find).stdout.split()) >= 2
+    assert lab("exec", "node2", "--", "sh", "-c", find).stdout == ""
+
+
+@pytest.mark.usefixtures("one_lab")
+def test_container_namespace_is_reached_from_the_client():
+    lab("netns", "node1", "web", "--ip", "10.99.2.10/16", "--ip", "fd00:99::2:10/64", "--gw", "10.99.1.1")
+    assert reaches("client", "10.99.2.10")
+    assert reaches("client", "fd00:99::2:10")
+    assert lab("exec", "node2", "--", "ls", "/run/netns").stdout == ""
+    again = lab("netns", "node1", "web", "--ip", "10.99.2.11/16", check=False)
+    assert again.returncode != 0
+    assert reaches("client", "10.99.2.10")
+
+
+@pytest.mark.usefixtures("one_lab")
+def test_uplink_is_cut_mended_and_shaped():
+    lab("link", "node1", "--cut")
+    assert not reaches("client", "10.99.1.1")
+    assert reaches("client", "10.99.1.2")
+    lab("link", "node1", "--mend")
+    assert reaches("client", "10.99.1.1")
+    lab("link", "node1", "--rate", "1gbit")
+    for host, device in (("node1", "uplink"), ("lan", "node1")):
+        assert "rate 1Gbit" in lab("exec", host, "--", "tc", "qdisc", "show", "dev", device).stdout
+    assert reaches("client", "10.99.1.1")
+    assert lab("link", "node1", "--rate", "nonsense", check=False).returncode != 0
+
+
+@pytest.mark.usefixtures("one_lab")
 def test_machine_itself_has_no_part_in_the_lab():
-    lab("up", "--no-agents")
     assert "10.99." not in subprocess.check_output(["ip", "-4", "address"], text=True)
     assert "10.99." not in subprocess.check_output(["ip", "-4", "route"], text=True)
     assert "default" not in lab("exec", "node1", "--", "ip", "route").stdout
