@@ -1,6 +1,5 @@
 #include "base/unix_socket.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -9,33 +8,19 @@
 
 namespace godwit {
 
-Result<ScopedFd> listen_seqpacket(const std::filesystem::path& path) {
+Result<ScopedFd> listen_unix(const std::filesystem::path& path, int type) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.native().size() >= sizeof address.sun_path)
     return fail("socket path too long: " + path.string());
   std::memcpy(address.sun_path, path.c_str(), path.native().size());
-  ScopedFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ScopedFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
     return fail_errno("bind " + path.string());
   if (::chmod(path.c_str(), 0600) != 0) return fail_errno("chmod " + path.string());
   if (::listen(fd.get(), 4) != 0) return fail_errno("listen " + path.string());
   return fd;
-}
-
-Result<ScopedFd> accept_until(int listener, Deadline deadline) {
-  for (;;) {
-    pollfd item{listener, POLLIN, 0};
-    int ready = ::poll(&item, 1, poll_ms(deadline));
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready < 0) return fail_errno("poll");
-    if (ready == 0) return fail_errno("no connection", ETIMEDOUT);
-    int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
-    if (fd < 0) return fail_errno("accept");
-    return ScopedFd(fd);
-  }
 }
 
 Result<> send_packet(int socket, std::string_view bytes, const std::vector<int>& fds) {

@@ -1,4 +1,4 @@
-// SOCK_SEQPACKET unix sockets with descriptor passing: how the agent speaks with the helper programs it starts.
+// Unix sockets with descriptor passing: how the agent speaks with the helper programs it starts.
 #pragma once
 
 #include <filesystem>
@@ -6,7 +6,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "base/scoped_fd.h"
 
@@ -20,11 +19,8 @@ struct Packet {
 inline constexpr size_t kPacketBytesMax = size_t{1} << 20;
 inline constexpr size_t kPacketFdsMax = 16;
 
-// Listens at PATH (mode 0600), which must not exist.
-Result<ScopedFd> listen_seqpacket(const std::filesystem::path& path);
-// Waits for a connection; an error when DEADLINE passes.
-Result<ScopedFd> accept_until(int listener, Deadline deadline);
-
+// Listens at PATH (mode 0600), which must not exist. TYPE is SOCK_SEQPACKET or SOCK_STREAM.
+Result<ScopedFd> listen_unix(const std::filesystem::path& path, int type);
 // Sends one packet; FDS are borrowed.
 Result<> send_packet(int socket, std::string_view bytes, const std::vector<int>& fds = {});
 // Receives one packet. A closed peer is an error with code ECONNRESET; a packet too long, EMSGSIZE.

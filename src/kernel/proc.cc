@@ -97,7 +97,7 @@ Result<Status> status(pid_t pid) {
   const std::string state = field(text, "State");
   value.state = state.empty() ? '?' : state[0];
   value.tracer = static_cast<pid_t>(number(field(text, "TracerPid")));
-  value.resident_bytes = number(field(text, "VmRSS")) * 1024;
+  value.unshared_bytes = (number(field(text, "RssAnon")) + number(field(text, "RssShmem"))) * 1024;
   return value;
 }
 

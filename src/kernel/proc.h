@@ -36,7 +36,7 @@ struct Status {
   std::string name;
   char state = '?';
   pid_t tracer = 0;
-  uint64_t resident_bytes = 0;
+  uint64_t unshared_bytes = 0;  // resident anonymous and shared memory, without file mappings
 };
 Result<Status> status(pid_t pid);
 

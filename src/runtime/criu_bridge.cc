@@ -58,7 +58,7 @@ Result<std::unique_ptr<CriuBridge>> CriuBridge::start(Settings settings) {
   std::unique_ptr<CriuBridge> bridge(new CriuBridge(std::move(settings)));
   TRY_ASSIGN(bridge->images_, open_file(bridge->settings_.images_directory, O_RDONLY | O_DIRECTORY));
   TRY_ASSIGN(bridge->work_, open_file(bridge->settings_.work_directory, O_RDONLY | O_DIRECTORY));
-  TRY_ASSIGN(bridge->listener_, listen_seqpacket(bridge->settings_.socket));
+  TRY_ASSIGN(bridge->listener_, listen_unix(bridge->settings_.socket, SOCK_SEQPACKET));
   bridge->wake_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!bridge->wake_) return fail_errno("eventfd");
   bridge->thread_ = std::thread([raw = bridge.get()] { raw->serve(); });

@@ -10,6 +10,7 @@
 #include <cctype>
 
 #include "base/file.h"
+#include "wire/frame.h"
 
 namespace godwit {
 
@@ -17,19 +18,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kChunk = size_t{1} << 20;  // wire/frame.h: kFramePayloadMax
+constexpr size_t kChunk = wire::kFramePayloadMax;
 // Log files and CRIU's statistics stay on the source.
-bool is_wanted(const std::string& name) { return name.ends_with(".img") && is_image_name(name); }
+bool is_wanted(const std::string& name) {
+  return name.ends_with(".img") && wire::check_image_name(name).has_value();
+}
 bool is_pages_file(const std::string& name) { return name.starts_with("pages-") && is_wanted(name); }
 
 }  // namespace
-
-bool is_image_name(std::string_view name) {
-  if (name.empty() || name.size() > 128 || name[0] == '.') return false;
-  return std::ranges::all_of(name, [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
-  });
-}
 
 Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled) {
   buffer_.resize(kChunk);
@@ -114,8 +110,8 @@ Result<> ImageReader::send_whole(const fs::path& path) {
 }
 
 Result<> ImageWriter::begin(uint32_t file, std::string_view name) {
-  if (!is_image_name(name)) return fail("an image has an impossible name");
-  if (images_.size() >= kImageFilesMax) return fail("more than 4096 image files");
+  TRY(wire::check_image_name(name));
+  if (images_.size() >= wire::kImageFilesMax) return fail("too many image files");
   if (images_.contains(file) || names_.contains(name)) return fail("an image file was sent twice");
   TRY_ASSIGN(ScopedFd fd, open_file(directory_ / name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
   images_.emplace(file, OpenImage{std::move(fd)});

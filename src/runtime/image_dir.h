@@ -88,8 +88,4 @@ class ImageWriter {
   uint64_t bytes_ = 0;
 };
 
-inline constexpr uint32_t kImageFilesMax = 4096;
-// Letters, digits and . _ - ; not starting with a dot; at most 128 bytes: all that CRIU's names need.
-bool is_image_name(std::string_view name);
-
 }  // namespace godwit

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/subprocess.h"
 #include "kernel/proc.h"
+#include "runtime/terminal_receiver.h"
 
 namespace godwit {
 
@@ -88,6 +89,10 @@ void declare_streams(const std::vector<peer::Stream>& streams, criu::Options& op
       options.add_external(stream.key());
 }
 
+StreamReplacements::StreamReplacements() = default;
+StreamReplacements::StreamReplacements(StreamReplacements&&) noexcept = default;
+StreamReplacements::~StreamReplacements() = default;
+
 Result<StreamReplacements> StreamReplacements::open(const std::vector<peer::Stream>& streams,
                                                     const Settings& settings) {
   if (streams.size() > 3) return fail("more than three standard streams");
@@ -156,7 +161,13 @@ Result<> StreamReplacements::start_keeper(int input, const std::string& label) {
   return {};
 }
 
-Result<> StreamReplacements::keep_terminal(int master) { return start_keeper(master, "terminal"); }
+Result<> StreamReplacements::listen_for_terminal(const fs::path& socket) {
+  const fs::path log = settings_.log_directory / (settings_.container + "-terminal.log");
+  TRY(make_directories(settings_.log_directory, 0755));
+  TRY_ASSIGN(terminal_, TerminalReceiver::start(socket, settings_.keeper, log));
+  notes_.push_back("its terminal's output goes on in " + log.string());
+  return {};
+}
 
 Result<> StreamReplacements::set_positions(const std::vector<peer::Stream>& streams) {
   for (const peer::Stream& stream : streams) {

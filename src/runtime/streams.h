@@ -7,6 +7,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,11 +26,17 @@ Result<std::vector<peer::Stream>> find_streams(pid_t pid, bool terminal);
 // Tells CRIU's dump which files are external.
 void declare_streams(const std::vector<peer::Stream>& streams, criu::Options& options);
 
+class TerminalReceiver;
+
 // Target side: opens the files, makes the pipes and starts their keepers. Streams come from a peer. Keepers are
 // processes of their own that end when the other side of their pipe or terminal is closed: when the container ends,
 // or with this object if the restore fails.
 class StreamReplacements {
  public:
+  StreamReplacements();
+  StreamReplacements(StreamReplacements&&) noexcept;
+  StreamReplacements& operator=(StreamReplacements&&) = delete;
+  ~StreamReplacements();
   struct Settings {
     std::filesystem::path log_directory;
     std::filesystem::path keeper;  // the stream_keeper program
@@ -44,8 +51,9 @@ class StreamReplacements {
   void declare(criu::Options& options) const;
   // For the user: where the container's output goes on.
   const std::vector<std::string>& notes() const { return notes_; }
-  // Hands a terminal's master, received on the console socket, to a keeper.
-  Result<> keep_terminal(int master);
+  // Listens at SOCKET for the master of the terminal that CRIU makes, as runC's --console-socket wants it, and hands it
+  // to a keeper.
+  Result<> listen_for_terminal(const std::filesystem::path& socket);
   // Sets the positions of files that are read, as of the freeze.
   Result<> set_positions(const std::vector<peer::Stream>& streams);
 
@@ -63,6 +71,7 @@ class StreamReplacements {
   };
   Settings settings_;
   std::vector<Replacement> replacements_;
+  std::unique_ptr<TerminalReceiver> terminal_;
   std::vector<std::string> notes_;
 };
 

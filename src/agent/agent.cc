@@ -1,0 +1,188 @@
+#include "agent/agent.h"
+
+#include <grp.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "kernel/tmpfs.h"
+#include "wire/protocol.h"
+
+namespace godwit {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Where tools/bootstrap puts the CRIU it chose.
+constexpr const char* kBootstrapCriu = "/opt/godwit/criu/bin/criu";
+
+fs::path find_program(const std::string& configured, const std::string& name, const char* preferred) {
+  if (!configured.empty()) return configured;
+  if (preferred != nullptr && ::access(preferred, X_OK) == 0) return preferred;
+  std::string path = std::getenv("PATH") != nullptr ? std::getenv("PATH") : "";
+  path += ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin";
+  for (size_t begin = 0; begin < path.size();) {
+    const size_t end = std::min(path.find(':', begin), path.size());
+    const fs::path candidate = fs::path(path.substr(begin, end - begin)) / name;
+    if (candidate.is_absolute() && ::access(candidate.c_str(), X_OK) == 0) return candidate;
+    begin = end + 1;
+  }
+  return fs::path("/usr/sbin") / name;  // missing: the pre-flight says so
+}
+
+Host make_host(const Config& config, const fs::path& helpers) {
+  Host host;
+  host.node = config.node;
+  host.runc = {.runc = find_program(config.runtime.runc, "runc", nullptr),
+               .root = config.runtime.root,
+               .criu_stub = helpers / "stub"};
+  host.criu = find_program(config.runtime.criu, "criu", kBootstrapCriu);
+  host.stream_keeper = helpers / "stream_keeper";
+  host.run_directory = config.agent.run_dir;
+  host.stream_log_directory = config.runtime.stream_log_dir;
+  host.bridge = config.network.bridge;
+  host.data_encryption = config.agent.data_encryption;
+  host.image_bytes_max = config.limits.image_bytes_max;
+  host.step_timeout = config.limits.step_timeout;
+  host.hold = {.frames_max = config.network.hold_packets_max, .bytes_max = config.network.hold_bytes_max};
+  return host;
+}
+
+// What an agent that was killed has left in the run directory: tmpfs mounts and their directories.
+void remove_leftovers(const fs::path& run_directory) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run_directory, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("in-") && !name.starts_with("out-")) continue;
+    log::warn("removing {}, left by an agent that was killed", entry.path().string());
+    (void)::umount2(entry.path().c_str(), MNT_DETACH);
+    (void)::rmdir(entry.path().c_str());
+  }
+}
+
+bool somebody_listens(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return false;
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  ScopedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return fd && ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
+void set_group(const std::string& path, const std::string& group) {
+  const struct group* entry = group.empty() ? nullptr : ::getgrnam(group.c_str());
+  if (entry != nullptr && ::chown(path.c_str(), 0, entry->gr_gid) != 0)
+    log::warn("chown {}: {}", path, std::strerror(errno));
+}
+
+void set_common(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(wire::kControlMessageBytesMax);
+  builder.SetMaxSendMessageSize(wire::kControlMessageBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+AllowedPeers names_of(const Config& config) {
+  AllowedPeers names;
+  for (const auto& [name, address] : config.peers) names.insert(name);
+  return names;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path& helpers) {
+  allow_only_tls13_in_grpc();
+  TRY(make_directories(config.agent.run_dir, 0750));
+  TRY_ASSIGN(bool tmpfs, is_on_tmpfs(config.agent.run_dir));
+  if (!tmpfs) log::warn("{} is not on a tmpfs: migrations will be refused", config.agent.run_dir);
+  remove_leftovers(config.agent.run_dir);
+
+  TRY_ASSIGN(TlsContext tls, TlsContext::load(config.tls, OwnExpired::kAccept));
+  if (std::ranges::find(tls.own_names(), config.node) == tls.own_names().end())
+    return fail(config.tls.cert.string() + " is not a certificate of '" + config.node + "', as this node is called");
+  TRY_ASSIGN(TlsTexts texts, read_tls_files(config.tls));
+
+  std::unique_ptr<Agent> agent(new Agent(make_host(config, helpers), config.limits.migrations_max, tls));
+  agent->connector_ = std::make_unique<GrpcPeerConnector>(config.peers, texts, tls);
+  TRY(agent->listen_for_data(config));
+  TRY(agent->listen_for_peers(config, texts));
+  TRY(agent->listen_for_users(config));
+  return agent;
+}
+
+Result<> Agent::listen_for_data(const Config& config) {
+  auto claim = [this](const wire::Hello& hello,
+                      const std::vector<std::string>& names) -> std::expected<DataHandler, wire::Refusal> {
+    auto migration = registry_.target(hello.migration_id);
+    if (!migration || !migration->accepts(hello, names)) return std::unexpected(wire::Refusal::kUnknownMigration);
+    return [migration](std::unique_ptr<DataConnection> connection) {
+      (void)migration->accept_data(std::move(connection));
+    };
+  };
+  TRY_ASSIGN(data_, DataListener::start(tls_,
+                                        {.address = config.agent.data_listen,
+                                         .allowed = names_of(config),
+                                         .allow_plain = !config.agent.data_encryption,
+                                         .idle_limit = config.limits.idle_timeout},
+                                        std::move(claim)));
+  return {};
+}
+
+Result<> Agent::listen_for_peers(const Config& config, const TlsTexts& texts) {
+  peer_service_ = std::make_unique<PeerService>(host_, registry_, names_of(config), data_->address());
+  grpc::ServerBuilder builder;
+  set_common(builder);
+  int port = 0;
+  builder.AddListeningPort(config.agent.listen, server_credentials(texts), &port);
+  builder.RegisterService(peer_service_.get());
+  peer_server_ = builder.BuildAndStart();
+  if (!peer_server_ || port == 0) return fail("cannot listen at " + config.agent.listen + " (agent.listen)");
+  return {};
+}
+
+Result<> Agent::listen_for_users(const Config& config) {
+  socket_ = config.agent.socket;
+  if (somebody_listens(socket_)) return fail("another agent serves " + socket_);
+  ::unlink(socket_.c_str());
+  TRY(make_directories(fs::path(socket_).parent_path(), 0750));
+  set_group(fs::path(socket_).parent_path(), config.agent.group);
+
+  control_service_ = std::make_unique<ControlService>(host_, registry_, *connector_, tls_);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("unix:" + socket_, grpc::InsecureServerCredentials());
+  builder.RegisterService(control_service_.get());
+  const mode_t before = ::umask(0117);  // root and the group, from the first moment on
+  control_server_ = builder.BuildAndStart();
+  ::umask(before);
+  if (!control_server_) return fail("cannot listen at " + socket_ + " (agent.socket)");
+  set_group(socket_, config.agent.group);
+  return {};
+}
+
+Agent::~Agent() {
+  registry_.stop();
+  // Rollbacks take a moment, and a migration past its commit is better finished: each step has its own time limit.
+  const Deadline deadline = Clock::now() + 30s;
+  while (!registry_.idle() && Clock::now() < deadline) std::this_thread::sleep_for(10ms);
+  const auto now = std::chrono::system_clock::now();
+  if (control_server_) control_server_->Shutdown(now + 1s);
+  if (peer_server_) peer_server_->Shutdown(now + 1s);
+  if (data_) data_->stop();
+  if (control_server_) ::unlink(socket_.c_str());
+}
+
+}  // namespace godwit

@@ -1,0 +1,30 @@
+// The source's way to other agents: control connections over gRPC.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "agent/grpc_security.h"
+#include "migration/control_channel.h"
+#include "transport/tls.h"
+
+namespace godwit {
+
+class GrpcPeerConnector : public PeerConnector {
+ public:
+  // PEERS: node name to host:port.
+  GrpcPeerConnector(std::map<std::string, std::string> peers, TlsTexts texts, TlsContext tls);
+
+  Result<std::unique_ptr<ControlChannel>> connect(const std::string& node, Deadline deadline) override;
+  Result<peer::OutcomeReply::Outcome> outcome(const std::string& node, const std::string& migration_id,
+                                              const std::string& container, Deadline deadline) override;
+
+ private:
+  Result<std::shared_ptr<grpc::Channel>> open_channel(const std::string& node, Deadline deadline);
+  std::map<std::string, std::string> peers_;
+  TlsTexts texts_;
+  TlsContext tls_;
+};
+
+}  // namespace godwit

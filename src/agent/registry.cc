@@ -1,0 +1,109 @@
+#include "agent/registry.h"
+
+#include <algorithm>
+
+namespace godwit {
+
+namespace {
+// Enough for an operator to look back at a day of draining hosts; a few hundred bytes each.
+constexpr size_t kPastMax = 1000;
+}  // namespace
+
+Result<> Registry::check_room() const {
+  if (stopping_) return fail("the agent is stopping");
+  if (sources_.size() + targets_.size() >= static_cast<size_t>(migrations_max_))
+    return fail("the agent has " + std::to_string(migrations_max_) +
+                " migrations under way already (limits.migrations_max)");
+  return {};
+}
+
+Result<> Registry::add(const std::string& id, const std::string& container,
+                       std::shared_ptr<SourceMigration> migration) {
+  std::lock_guard lock(mutex_);
+  TRY(check_room());
+  for (const auto& [other, source] : sources_)
+    if (source.container == container)
+      return fail("container '" + container + "' is being migrated already (migration " + other + ")");
+  sources_[id] = {container, std::move(migration)};
+  return {};
+}
+
+Result<> Registry::add(const std::string& id, std::shared_ptr<TargetMigration> migration) {
+  std::lock_guard lock(mutex_);
+  TRY(check_room());
+  if (targets_.contains(id) || past_outcomes_.contains(id)) return fail("this migration id has been used");
+  targets_[id] = std::move(migration);
+  return {};
+}
+
+void Registry::remember(control::Migration migration) {
+  past_.push_back(std::move(migration));
+  if (past_.size() <= kPastMax) return;
+  past_outcomes_.erase(past_.front().id());
+  past_.pop_front();
+}
+
+void Registry::remove_source(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  auto found = sources_.find(id);
+  if (found == sources_.end()) return;
+  remember(found->second.migration->status());
+  sources_.erase(found);
+}
+
+void Registry::remove_target(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  auto found = targets_.find(id);
+  if (found == targets_.end()) return;
+  past_outcomes_[id] = found->second->outcome();
+  remember(found->second->status());
+  targets_.erase(found);
+}
+
+Result<std::string> Registry::cancel(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  auto found = sources_.find(id);
+  if (found != sources_.end()) {
+    if (found->second.migration->cancel()) return "cancelling; the container goes on here";
+    return fail("too late: the commit has been sent, the container goes on on the target");
+  }
+  if (targets_.contains(id)) return fail("cancel it on its source, " + targets_.at(id)->status().peer());
+  for (const control::Migration& past : past_)
+    if (past.id() == id) return fail("migration " + id + " is over: " + past.outcome());
+  return fail("no migration " + id);
+}
+
+void Registry::stop() {
+  std::lock_guard lock(mutex_);
+  stopping_ = true;
+  for (auto& [id, source] : sources_) source.migration->cancel();
+}
+
+bool Registry::idle() const {
+  std::lock_guard lock(mutex_);
+  return sources_.empty() && targets_.empty();
+}
+
+std::shared_ptr<TargetMigration> Registry::target(const std::string& id) const {
+  std::lock_guard lock(mutex_);
+  auto found = targets_.find(id);
+  return found == targets_.end() ? nullptr : found->second;
+}
+
+std::optional<peer::OutcomeReply::Outcome> Registry::outcome(const std::string& id) const {
+  std::lock_guard lock(mutex_);
+  if (auto found = targets_.find(id); found != targets_.end()) return found->second->outcome();
+  if (auto found = past_outcomes_.find(id); found != past_outcomes_.end()) return found->second;
+  return std::nullopt;
+}
+
+std::vector<control::Migration> Registry::status(const std::string& id) const {
+  std::lock_guard lock(mutex_);
+  std::vector<control::Migration> list(past_.begin(), past_.end());
+  for (const auto& [key, source] : sources_) list.push_back(source.migration->status());
+  for (const auto& [key, target] : targets_) list.push_back(target->status());
+  if (!id.empty()) std::erase_if(list, [&](const control::Migration& item) { return item.id() != id; });
+  return list;
+}
+
+}  // namespace godwit

@@ -1,0 +1,60 @@
+// The migrations of this agent, ongoing and lately over, and the rules about how many and of what.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "control.pb.h"
+#include "migration/source_migration.h"
+#include "migration/target_migration.h"
+
+namespace godwit {
+
+class Registry {
+ public:
+  explicit Registry(int migrations_max) : migrations_max_(migrations_max) {}
+
+  // Refused if CONTAINER is in a migration already, the limit is reached, or the agent is stopping.
+  Result<> add(const std::string& id, const std::string& container, std::shared_ptr<SourceMigration> migration);
+  Result<> add(const std::string& id, std::shared_ptr<TargetMigration> migration);
+  // It is over: only what is known of it stays.
+  void remove_source(const std::string& id);
+  void remove_target(const std::string& id);
+
+  // "cancelled", or an error: unknown, over, or too late.
+  Result<std::string> cancel(const std::string& id);
+  // No more migrations; those under way are cancelled where that is still possible.
+  void stop();
+  bool idle() const;
+
+  std::shared_ptr<TargetMigration> target(const std::string& id) const;
+  // Empty: this agent does not remember it.
+  std::optional<peer::OutcomeReply::Outcome> outcome(const std::string& id) const;
+  // Newest last. ID empty: all.
+  std::vector<control::Migration> status(const std::string& id) const;
+
+ private:
+  struct Source {
+    std::string container;
+    std::shared_ptr<SourceMigration> migration;
+  };
+  Result<> check_room() const;
+  void remember(control::Migration migration);
+
+  const int migrations_max_;
+  mutable std::mutex mutex_;
+  bool stopping_ = false;
+  std::map<std::string, Source> sources_;
+  std::map<std::string, std::shared_ptr<TargetMigration>> targets_;
+  std::deque<control::Migration> past_;
+  std::map<std::string, peer::OutcomeReply::Outcome> past_outcomes_;
+};
+
+}  // namespace godwit

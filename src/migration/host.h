@@ -1,0 +1,28 @@
+// What a migration needs to know of the host it runs on; filled in from the agent's configuration.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "network/frame_hold.h"
+#include "runtime/runc.h"
+
+namespace godwit {
+
+struct Host {
+  std::string node;
+  RuncPaths runc;
+  std::filesystem::path criu;
+  std::filesystem::path stream_keeper;   // the helper program
+  std::filesystem::path run_directory;   // on a tmpfs; migrations work in directories below it
+  std::filesystem::path stream_log_directory;
+  std::string bridge;                    // target: empty means the source's name for it
+  bool data_encryption = true;
+  uint64_t image_bytes_max = 0;          // one arriving migration's images
+  std::chrono::milliseconds step_timeout{60'000};  // each wait for a peer, runC or CRIU
+  network::HoldBounds hold;
+};
+
+}  // namespace godwit

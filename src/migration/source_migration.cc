@@ -1,0 +1,496 @@
+#include "migration/source_migration.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/file.h"
+#include "base/identifier.h"
+#include "base/log.h"
+#include "kernel/netns.h"
+#include "kernel/rtnetlink.h"
+#include "migration/handshake.h"
+#include "migration/host_figures.h"
+#include "network/capture.h"
+#include "network/remove.h"
+#include "runtime/criu_log.h"
+#include "runtime/streams.h"
+#include "wire/hello.h"
+
+namespace godwit {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// A rollback must not wait for a hung CRIU for ever: the container stands still meanwhile.
+constexpr auto kRunCEndsWithin = 20s;
+// After the commit CRIU frees the container's memory before runC ends: 25 ms/GB, so this is over a terabyte's.
+constexpr auto kSourceEndsWithin = 60s;
+constexpr auto kOutcomeRetry = 500ms;
+// The slowest link for which a restore is waited for: the images' last part may still be on its way.
+constexpr uint64_t kBytesPerSecondMin = 1'000'000;
+
+}  // namespace
+
+SourceMigration::SourceMigration(Request request, const Host& host, PeerConnector& peers, const TlsContext& tls,
+                                 ProgressListener& listener)
+    : request_(std::move(request)), host_(host), peers_(peers), tls_(tls), listener_(listener) {}
+
+SourceMigration::~SourceMigration() = default;
+
+control::Report SourceMigration::run() {
+  disk_bytes_before_ = disk_bytes_written();
+  const Step<> result = migrate();
+  if (result) {
+    finish();
+  } else {
+    undo_.roll_back();
+  }
+  return report(result);
+}
+
+Step<> SourceMigration::migrate() {
+  if (auto step = connect(); !step) return step;
+  if (auto step = check(); !step) return step;
+  if (auto step = prepare(); !step) return step;
+  if (auto step = freeze(); !step) return step;
+  if (auto step = dump_and_transfer(); !step) return step;
+  if (auto step = restore_there(); !step) return step;
+  if (auto step = commit(); !step) return step;
+  undo_.commit();  // the container runs on the target
+  return {};
+}
+
+// --- Before anything is touched ---------------------------------------------------------------------------
+
+Step<> SourceMigration::connect() {
+  begin_phase("connect", "connecting to " + request_.target);
+  if (request_.mode != control::AUTO && request_.mode != control::COLD)
+    return failed_here("request", Error("mode " + control::Mode_Name(request_.mode) +
+                                        " is not available in this version; auto and cold are"));
+  if (request_.target == host_.node)
+    return failed_here("request", Error("the container is on " + host_.node + " already"));
+  auto facts = collect_source_facts(host_, request_.container);
+  if (!facts) return failed_here("request", std::move(facts.error()));
+  facts_ = std::move(*facts);
+  container_seen_ = true;
+
+  auto channel = peers_.connect(request_.target, in(host_.step_timeout));
+  if (!channel) return failed_here("connect", std::move(channel.error()));
+  control_ = std::move(*channel);
+  auto reply = ask("connect", hello_message(host_, request_.id), host_.step_timeout);
+  if (!reply) return std::unexpected(std::move(reply.error()));
+  if (auto matched = check_hello_reply(reply->hello(), request_.target); !matched)
+    return failed_here("connect", std::move(matched.error()));
+  greeting_ = reply->hello();
+  return {};
+}
+
+Step<> SourceMigration::check() {
+  begin_phase("check", "checking both hosts");
+  peer::SourceMessage request;
+  *request.mutable_preflight() = preflight_message(host_, facts_);
+  auto reply = ask("check", request, host_.step_timeout);
+  if (!reply) return std::unexpected(std::move(reply.error()));
+
+  StepFailure failure{"check", host_.node, "", {}};
+  for (const peer::Problem& found : facts_.problems)
+    failure.cause += (failure.cause.empty() ? "" : "; ") + found.text();
+  for (const peer::Problem& found : reply->preflight().problems()) {
+    if (facts_.problems.empty()) failure.host = request_.target;
+    failure.cause += (failure.cause.empty() ? "" : "; ") + found.text();
+  }
+  if (!failure.cause.empty()) return std::unexpected(std::move(failure));
+  return {};
+}
+
+// --- Prepared while the container runs --------------------------------------------------------------------
+
+Step<> SourceMigration::prepare() {
+  begin_phase("prepare", "preparing " + request_.target);
+  if (auto step = prepare_here(); !step) return step;
+
+  peer::SourceMessage request;
+  peer::Prepare& prepare = *request.mutable_prepare();
+  *prepare.mutable_network() = facts_.network;
+  for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
+  auto reply = ask("prepare", request, host_.step_timeout);
+  if (!reply) return std::unexpected(std::move(reply.error()));
+  for (const std::string& note : reply->prepare().notes()) report_.add_notes(note);
+
+  if (auto step = open_data_connection(); !step) return step;
+  auto ready = bridge_->await(CriuPoint::kPreDump, in(host_.step_timeout));
+  if (!ready) return criu_failed("prepare", std::move(ready.error()));
+  return {};
+}
+
+Step<> SourceMigration::prepare_here() {
+  auto freezer = CgroupFreezer::open(facts_.container.freezer_cgroup);
+  if (!freezer) return failed_here("prepare", std::move(freezer.error()));
+  freezer_ = std::move(*freezer);
+  auto detachment = network::PortDetachment::prepare(facts_.ports);
+  if (!detachment) return failed_here("prepare", std::move(detachment.error()));
+  detachment_.emplace(std::move(*detachment));
+  auto hold = network::FrameHold::prepare(facts_.ports, facts_.network, request_.id, host_.hold);
+  if (!hold) return failed_here("prepare", std::move(hold.error()));
+  hold_.emplace(std::move(*hold));
+  return start_checkpoint();
+}
+
+// CRIU starts while the container runs and is held before its first step.
+Step<> SourceMigration::start_checkpoint() {
+  const auto directory = host_.run_directory / ("out-" + request_.id);
+  auto tmpfs = ScopedTmpfs::mount(directory, image_tmpfs_bytes(facts_.memory_bytes));
+  if (!tmpfs) return failed_here("prepare", std::move(tmpfs.error()));
+  work_.emplace(std::move(*tmpfs));
+  const auto images = directory / "images";
+  const auto work = directory / "work";
+  for (const auto& made : {make_directories(images), make_directories(work)})
+    if (!made) return failed_here("prepare", made.error());
+
+  auto log = open_file(work / "runc.log", O_WRONLY | O_CREAT | O_APPEND);
+  if (!log) return failed_here("prepare", std::move(log.error()));
+  auto bridge = CriuBridge::start({
+      .socket = directory / "criu.sock",
+      .criu = host_.criu,
+      .images_directory = images,
+      .work_directory = work,
+      .descriptors = {},
+      .edit_options =
+          [streams = facts_.streams](criu::Options& options) {
+            declare_streams(streams, options);
+            use_common_criu_options(options);
+          },
+      .hold_at = {CriuPoint::kPreDump, CriuPoint::kPostDump},
+  });
+  if (!bridge) return failed_here("prepare", std::move(bridge.error()));
+  bridge_ = std::move(*bridge);
+  auto checkpoint = Runc(host_.runc).start_checkpoint({.name = request_.container,
+                                                       .images = images,
+                                                       .work = work,
+                                                       .bridge_socket = directory / "criu.sock",
+                                                       .log_fd = log->get()});
+  if (!checkpoint) return failed_here("prepare", std::move(checkpoint.error()));
+  checkpoint_.emplace(std::move(*checkpoint));
+  undo_.add("let the container go on here", [this] { resume_here(); });
+  return {};
+}
+
+Step<> SourceMigration::open_data_connection() {
+  const wire::Hello hello{.want_plain = !host_.data_encryption,
+                          .migration_id = request_.id,
+                          .token = greeting_.data_token()};
+  auto connection = DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello,
+                                            in(host_.step_timeout));
+  if (!connection) return failed_here("connect", std::move(connection.error()));
+  auto last = std::make_shared<Clock::time_point>();
+  sending_ = std::make_unique<ImageSending>(
+      work_->path() / "images", std::move(*connection), [this, last](uint64_t bytes) {
+        bytes_sent_ = bytes;
+        if (Clock::now() - *last < 100ms) return;
+        *last = Clock::now();
+        listener_.bytes_sent(bytes, facts_.memory_bytes);
+      });
+  return {};
+}
+
+// --- The switch-over: the container stands still ----------------------------------------------------------
+
+Step<> SourceMigration::freeze() {
+  if (cancelled()) return failed_here("prepare", Error("cancelled", ECANCELED));
+  begin_phase("freeze", "freezing the container");
+  frozen_at_ = Clock::now();
+  if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("freeze", std::move(frozen.error()));
+  if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
+  return {};
+}
+
+Step<> SourceMigration::dump_and_transfer() {
+  begin_phase("dump", "dumping, sending what is written");
+  bridge_->release(CriuPoint::kPreDump);
+  auto netns = open_netns(*facts_.spec.netns_path);
+  if (!netns) return failed_here("dump", std::move(netns.error()));
+  if (auto now = network::capture_volatile(netns->get(), facts_.network); !now)
+    return failed_here("dump", std::move(now.error()));
+  auto streams = find_streams(facts_.container.pid, facts_.spec.terminal);
+  if (streams) facts_.streams = std::move(*streams);
+
+  const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
+  auto dumped = bridge_->await(CriuPoint::kPostDump, in(limit));
+  if (!dumped) return criu_failed("dump", std::move(dumped.error()));
+  memory_peak_bytes_ = std::max(memory_peak_bytes_, work_->used_bytes());
+  begin_phase("transfer", "sending the rest");
+  if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
+  return {};
+}
+
+Step<> SourceMigration::restore_there() {
+  if (cancelled()) return failed_here("transfer", Error("cancelled", ECANCELED));
+  begin_phase("restore", "restoring on " + request_.target);
+  peer::SourceMessage request;
+  peer::SwitchOver& switch_over = *request.mutable_switch_over();
+  *switch_over.mutable_network() = facts_.network;
+  switch_over.mutable_network()->clear_sysctls();
+  switch_over.set_files(sending_->files());
+  switch_over.set_bytes(sending_->bytes());
+  for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
+  const auto limit = host_.step_timeout + std::chrono::seconds(sending_->bytes() / kBytesPerSecondMin);
+  auto reply = ask("restore", request, limit);
+  if (!reply) return std::unexpected(std::move(reply.error()));
+  // The last bytes' way belongs to the transfer, not to the restore.
+  const double receive_ms = reply->switch_over().receive_ms();
+  report_.mutable_phases(report_.phases_size() - 1)->set_ms(report_.phases(report_.phases_size() - 1).ms() + receive_ms);
+  (*report_.mutable_figures())["restore_ms"] = reply->switch_over().restore_ms();
+  return {};
+}
+
+// From the first byte of this message on, only the target may run the container.
+Step<> SourceMigration::commit() {
+  {
+    std::lock_guard lock(mutex_);
+    if (cancelled()) return failed_here("restore", Error("cancelled", ECANCELED));
+    committing_ = true;
+  }
+  begin_phase("resume", "resuming on " + request_.target);
+  peer::SourceMessage request;
+  for (std::string& frame : hold_->take()) request.mutable_commit()->add_frames(std::move(frame));
+  request.mutable_commit();
+  auto reply = control_->call(request, in(host_.step_timeout));
+  report_.set_downtime_ms(ms_between(frozen_at_, Clock::now()));
+  if (reply && reply->has_commit()) return {};
+  // The target says itself that nothing of the container has run there and that it has been removed.
+  if (reply && reply->has_failure())
+    return std::unexpected(StepFailure{reply->failure().step(), request_.target, reply->failure().cause(),
+                                       {reply->failure().log().begin(), reply->failure().log().end()}});
+  if (ask_for_outcome()) return {};
+  report_.set_downtime_ms(0);
+  return std::unexpected(StepFailure{"resume", request_.target, "the link was lost, and " + request_.target +
+                                                                    " has not run the container", {}});
+}
+
+bool SourceMigration::ask_for_outcome() {
+  begin_phase("outcome", "the link was lost at the commit; asking " + request_.target +
+                             " for the outcome. The container stays frozen here until it is known");
+  log::warn("migration {}: outcome unknown, asking {}", request_.id, request_.target);
+  for (;;) {
+    auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(5s));
+    if (outcome && *outcome == peer::OutcomeReply::RUNNING) return true;
+    if (outcome && *outcome == peer::OutcomeReply::ABORTED) return false;
+    std::this_thread::sleep_for(kOutcomeRetry);
+  }
+}
+
+// --- After the commit -------------------------------------------------------------------------------------
+
+// The container runs on the target. What fails here is a note in the report, no more.
+void SourceMigration::finish() {
+  begin_phase("clean-up", "removing the source's copy");
+  peer::SourceMessage request;
+  for (std::string& frame : hold_->take()) request.mutable_finish()->add_frames(std::move(frame));
+  request.mutable_finish();
+  auto reply = control_->call(request, in(host_.step_timeout));
+  if (reply && reply->has_finish()) {
+    for (const std::string& note : reply->finish().notes()) report_.add_notes(note);
+    for (const peer::Figure& figure : reply->finish().figures())
+      (*report_.mutable_figures())["target_" + figure.name()] = figure.value();
+  }
+
+  bridge_->release(CriuPoint::kPostDump);  // CRIU kills the copy, runC forgets the container
+  auto ended = checkpoint_->wait_until(in(kSourceEndsWithin));
+  if (!ended || !*ended) {
+    report_.add_notes("runc checkpoint did not end on " + host_.node + " and was killed");
+    checkpoint_->kill();
+  }
+  if (auto removed = Runc(host_.runc).remove(request_.container); !removed)
+    report_.add_notes("the container could not be removed from " + host_.node + ": " + removed.error().text());
+  const network::HoldCount held = hold_->count();
+  (*report_.mutable_figures())["frames_held"] = static_cast<double>(held.frames_held);
+  (*report_.mutable_figures())["frames_dropped"] = static_cast<double>(held.frames_dropped);
+  hold_->stop();
+  detachment_->commit();
+  remove_network();
+  std::error_code error;
+  const auto own_bundle = host_.run_directory / "bundles" / request_.container;
+  if (facts_.container.bundle == own_bundle) std::filesystem::remove_all(own_bundle, error);
+}
+
+void SourceMigration::remove_network() {
+  for (const network::HostPort& port : facts_.ports)
+    if (auto removed = network::remove_link(port.index, port.name); !removed)
+      report_.add_notes(removed.error().text());
+  if (auto removed = remove_named_netns(*facts_.spec.netns_path); !removed)
+    report_.add_notes(removed.error().text());
+}
+
+// Undo, from any point after CRIU was started: what was stopped goes on, and nothing of the migration is left. CRIU
+// first lets the tasks go and puts the cgroup back as it found it, which is frozen; then they are thawed; then their
+// network is theirs again, with the frames that came meanwhile.
+void SourceMigration::resume_here() {
+  if (sending_) sending_->cancel();
+  bridge_->refuse();
+  auto ended = checkpoint_->wait_until(in(kRunCEndsWithin));
+  if (!ended || !*ended) {
+    log::error("migration {}: runc checkpoint hangs and is killed", request_.id);
+    checkpoint_->kill();
+  }
+  if (auto thawed = freezer_->thaw(); !thawed)
+    log::error("migration {}: {}", request_.id, thawed.error().text());
+  if (auto back = hold_->give_back(*detachment_); !back)
+    log::error("migration {}: {}", request_.id, back.error().text());
+  if (!control_) return;
+  peer::SourceMessage request;
+  request.mutable_abort()->set_reason(cancelled() ? "cancelled" : "failed on the source");
+  (void)control_->call(request, in(5s));
+}
+
+// --- Common -----------------------------------------------------------------------------------------------
+
+bool SourceMigration::cancel() {
+  std::lock_guard lock(mutex_);
+  if (committing_ || over_) return false;
+  cancelled_ = true;
+  if (bridge_) bridge_->refuse();
+  return true;
+}
+
+Step<peer::TargetMessage> SourceMigration::ask(const std::string& step, const peer::SourceMessage& request,
+                                               std::chrono::milliseconds limit) {
+  if (cancelled()) return failed_here(step, Error("cancelled", ECANCELED));
+  auto reply = control_->call(request, in(limit));
+  if (!reply) return failed_here(step, std::move(reply.error()));
+  if (reply->has_failure()) {
+    const peer::Failure& failure = reply->failure();
+    return std::unexpected(
+        StepFailure{failure.step(), request_.target, failure.cause(), {failure.log().begin(), failure.log().end()}});
+  }
+  return std::move(*reply);
+}
+
+std::unexpected<StepFailure> SourceMigration::failed_here(const std::string& step, Error error) const {
+  return std::unexpected(StepFailure{step, host_.node, cancelled() ? "cancelled" : error.text(), {}});
+}
+
+std::filesystem::path SourceMigration::criu_log() const { return work_->path() / "work" / "dump.log"; }
+
+std::unexpected<StepFailure> SourceMigration::criu_failed(const std::string& step, Error error) const {
+  auto failure = failed_here(step, std::move(error));
+  if (!cancelled()) failure.error().log = relevant_log_lines_of(criu_log());
+  return failure;
+}
+
+void SourceMigration::begin_phase(const std::string& name, const std::string& text) {
+  {
+    std::lock_guard lock(mutex_);
+    if (report_.phases_size() > 0) report_.mutable_phases(report_.phases_size() - 1)->set_ms(phase_watch_.ms());
+    phase_watch_ = {};
+    phase_ = name;
+    report_.add_phases()->set_name(name);
+  }
+  listener_.phase_begins(name, text);
+}
+
+control::Report SourceMigration::report(const Step<>& result) {
+  if (report_.phases_size() > 0) report_.mutable_phases(report_.phases_size() - 1)->set_ms(phase_watch_.ms());
+  control::Report report = report_;
+  report.set_migration_id(request_.id);
+  report.set_container(request_.container);
+  report.set_source(host_.node);
+  report.set_target(request_.target);
+  report.set_mode(control::COLD);
+  report.set_total_ms(total_.ms());
+  if (sending_) report.set_bytes_sent(sending_->bytes_on_wire());
+  (*report.mutable_figures())["source_memory_peak_bytes"] = static_cast<double>(memory_peak_bytes_);
+  (*report.mutable_figures())["source_disk_bytes"] =
+      static_cast<double>(disk_bytes_written() - disk_bytes_before_);
+  if (result) {
+    report.set_outcome("migrated");
+    report.set_state("running on " + request_.target);
+  } else {
+    report.set_outcome(container_seen_ ? "rolled_back" : "failed");
+    report.set_error(result.error().text());
+    for (const std::string& line : result.error().log) report.add_log(line);
+    if (container_seen_) report.set_state("running on " + host_.node);
+  }
+  std::lock_guard lock(mutex_);
+  over_ = true;
+  report_ = report;
+  return report;
+}
+
+control::Migration SourceMigration::status() const {
+  std::lock_guard lock(mutex_);
+  control::Migration status;
+  status.set_id(request_.id);
+  status.set_container(request_.container);
+  status.set_role("source");
+  status.set_peer(request_.target);
+  status.set_phase(phase_);
+  status.set_ongoing(!over_);
+  status.set_bytes_sent(bytes_sent_);
+  status.set_elapsed_ms(over_ ? report_.total_ms() : total_.ms());
+  status.set_downtime_ms(over_ ? report_.downtime_ms() : 0);
+  status.set_outcome(over_ ? report_.outcome() : "");
+  status.set_error(over_ ? report_.error() : "");
+  return status;
+}
+
+control::CheckReply check_migration(const Host& host, PeerConnector& peers, const std::string& container,
+                                    const std::string& target) {
+  control::CheckReply reply;
+  auto add = [](auto* list, const std::string& where, const std::string& subject, const std::string& text) {
+    auto* entry = list->Add();
+    entry->set_host(where);
+    entry->set_subject(subject);
+    entry->set_text(text);
+  };
+  auto facts = collect_source_facts(host, container);
+  if (!facts) {
+    add(reply.mutable_problems(), host.node, "container", facts.error().text());
+    return reply;
+  }
+  for (const peer::Problem& found : facts->problems)
+    add(reply.mutable_problems(), host.node, found.subject(), found.text());
+  if (target == host.node) {
+    add(reply.mutable_problems(), host.node, "target", "the container is on " + host.node + " already");
+    return reply;
+  }
+
+  const Deadline deadline = Clock::now() + host.step_timeout;
+  auto unreachable = [&](const Error& error) {
+    add(reply.mutable_problems(), target, "connection", error.text());
+    return reply;
+  };
+  auto channel = peers.connect(target, deadline);
+  if (!channel) return unreachable(channel.error());
+  auto greeting = (*channel)->call(hello_message(host, random_id()), deadline);
+  if (!greeting) return unreachable(greeting.error());
+  if (greeting->has_failure()) return unreachable(Error(greeting->failure().cause()));
+  if (auto matched = check_hello_reply(greeting->hello(), target); !matched) return unreachable(matched.error());
+  peer::SourceMessage request;
+  *request.mutable_preflight() = preflight_message(host, *facts);
+  auto judged = (*channel)->call(request, deadline);
+  if (!judged) return unreachable(judged.error());
+  if (judged->has_failure()) return unreachable(Error(judged->failure().cause()));
+  for (const peer::Problem& found : judged->preflight().problems())
+    add(reply.mutable_problems(), target, found.subject(), found.text());
+
+  const peer::Preflight& here = request.preflight();
+  const peer::PreflightReply& there = judged->preflight();
+  add(reply.mutable_facts(), host.node, "kernel", here.kernel());
+  add(reply.mutable_facts(), host.node, "criu", here.criu());
+  add(reply.mutable_facts(), host.node, "runc", here.runc());
+  add(reply.mutable_facts(), host.node, "memory", fmt::format("{} MiB in use", facts->memory_bytes >> 20));
+  add(reply.mutable_facts(), host.node, "processes", std::to_string(facts->processes.size()));
+  add(reply.mutable_facts(), target, "kernel", there.kernel());
+  add(reply.mutable_facts(), target, "criu", there.criu());
+  add(reply.mutable_facts(), target, "runc", there.runc());
+  add(reply.mutable_facts(), target, "memory",
+      fmt::format("{} MiB available", there.memory_available_bytes() >> 20));
+  add(reply.mutable_facts(), target, "bridge", there.bridge());
+  return reply;
+}
+
+}  // namespace godwit

@@ -1,0 +1,130 @@
+// The source's side of a migration, from request to report. The order of its steps is here and nowhere else;
+// docs/life-of-a-migration.md follows it through the files.
+//
+//   connect → check → prepare → freeze → dump ∥ transfer → restore (there) → COMMIT → clean up
+//
+// Until the commit everything taken is on an undo list, and any failure, a cancel or a lost link leaves the container
+// running here. The commit is one message; once it may have been received, only the target's answer, or what it says
+// later to a question, decides. As long as that is not known the copy here stays frozen.
+#pragma once
+
+#include <atomic>
+#include <expected>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/undo.h"
+#include "control.pb.h"
+#include "kernel/cgroup_freezer.h"
+#include "kernel/tmpfs.h"
+#include "migration/control_channel.h"
+#include "migration/host.h"
+#include "migration/image_channel.h"
+#include "migration/progress.h"
+#include "migration/source_facts.h"
+#include "network/detachment.h"
+#include "network/frame_hold.h"
+#include "runtime/criu_bridge.h"
+#include "transport/tls_context.h"
+
+namespace godwit {
+
+template <typename T = void>
+using Step = std::expected<T, StepFailure>;
+
+class SourceMigration {
+ public:
+  struct Request {
+    std::string id;
+    std::string container;
+    std::string target;  // node name
+    control::Mode mode = control::AUTO;
+  };
+
+  // All references outlive the migration.
+  SourceMigration(Request request, const Host& host, PeerConnector& peers, const TlsContext& tls,
+                  ProgressListener& listener);
+  ~SourceMigration();
+  SourceMigration(const SourceMigration&) = delete;
+  SourceMigration& operator=(const SourceMigration&) = delete;
+
+  // Blocks until the migration is over. Call once.
+  control::Report run();
+  // From any thread. False: too late, the commit has been sent.
+  bool cancel();
+  control::Migration status() const;
+
+ private:
+  // The steps, in order.
+  Step<> migrate();
+  Step<> connect();
+  Step<> check();
+  Step<> prepare();
+  Step<> prepare_here();
+  Step<> freeze();
+  Step<> dump_and_transfer();
+  Step<> restore_there();
+  Step<> commit();
+  void finish();
+  void resume_here();  // undo of freeze
+
+  Step<> start_checkpoint();
+  Step<> open_data_connection();
+  bool ask_for_outcome();  // true: the container runs on the target
+  void remove_network();
+
+  Step<peer::TargetMessage> ask(const std::string& step, const peer::SourceMessage& request,
+                                std::chrono::milliseconds limit);
+  std::unexpected<StepFailure> failed_here(const std::string& step, Error error) const;
+  std::unexpected<StepFailure> criu_failed(const std::string& step, Error error) const;
+  void begin_phase(const std::string& name, const std::string& text);
+  void add_phase(const std::string& name, double ms);
+  Deadline in(std::chrono::milliseconds limit) const { return Clock::now() + limit; }
+  bool cancelled() const { return cancelled_; }
+  std::filesystem::path criu_log() const;
+  control::Report report(const Step<>& result);
+
+  const Request request_;
+  const Host& host_;
+  PeerConnector& peers_;
+  const TlsContext& tls_;
+  ProgressListener& listener_;
+
+  SourceFacts facts_;
+  peer::HelloReply greeting_;
+
+  // What has been taken, in this order; given back by undo_ or by destruction.
+  std::unique_ptr<ControlChannel> control_;
+  std::optional<ScopedTmpfs> work_;
+  std::optional<CgroupFreezer> freezer_;
+  std::optional<network::PortDetachment> detachment_;
+  std::optional<network::FrameHold> hold_;
+  std::unique_ptr<CriuBridge> bridge_;
+  std::optional<Subprocess> checkpoint_;
+  std::unique_ptr<ImageSending> sending_;
+  UndoList undo_;
+
+  Clock::time_point frozen_at_;
+  Stopwatch total_;
+  Stopwatch phase_watch_;
+  uint64_t disk_bytes_before_ = 0;
+  uint64_t memory_peak_bytes_ = 0;
+  bool container_seen_ = false;  // it was found running here
+  control::Report report_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::atomic<bool> cancelled_ = false;
+  bool committing_ = false;
+  bool over_ = false;
+  std::string phase_ = "request";
+  std::atomic<uint64_t> bytes_sent_ = 0;
+};
+
+// The pre-flight alone, on both hosts; nothing is changed.
+control::CheckReply check_migration(const Host& host, PeerConnector& peers, const std::string& container,
+                                    const std::string& target);
+
+}  // namespace godwit

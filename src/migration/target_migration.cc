@@ -1,0 +1,445 @@
+#include "migration/target_migration.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/identifier.h"
+#include "base/log.h"
+#include "migration/handshake.h"
+#include "migration/host_figures.h"
+#include "migration/target_facts.h"
+#include "network/announce.h"
+#include "network/frame_delivery.h"
+#include "runtime/criu_log.h"
+#include "transport/data_listener.h"
+#include "wire/protocol.h"
+
+namespace godwit {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// RFC 5227 section 1.1: ANNOUNCE_NUM 2, ANNOUNCE_INTERVAL 2 s; RFC 4861: MAX_NEIGHBOR_ADVERTISEMENT 3, one second
+// apart. The first burst is sent at the commit.
+constexpr int kLaterAnnouncements = 2;
+constexpr auto kAnnouncementInterval = 1s;
+// Resuming takes milliseconds; a host under load may take longer, and there is no way back any more.
+constexpr auto kResumesWithin = 60s;
+
+peer::TargetMessage failure_message(const std::string& step, const std::string& cause,
+                                    const std::vector<std::string>& log) {
+  peer::TargetMessage message;
+  peer::Failure& failure = *message.mutable_failure();
+  failure.set_step(step);
+  failure.set_cause(cause);
+  for (const std::string& line : log) failure.add_log(line);
+  return message;
+}
+
+}  // namespace
+
+TargetMigration::TargetMigration(const Host& host, std::vector<std::string> peer_names, std::string data_address)
+    : host_(host), peer_names_(std::move(peer_names)), data_address_(std::move(data_address)) {}
+
+TargetMigration::~TargetMigration() { link_lost(); }
+
+peer::TargetMessage TargetMigration::handle(const peer::SourceMessage& request) {
+  if (request.has_abort()) {
+    abort("the source gave up: " + request.abort().reason().substr(0, 200));
+    peer::TargetMessage message;
+    message.mutable_abort();
+    return message;
+  }
+  Phase<peer::TargetMessage> answer = dispatch(request);
+  if (answer) return std::move(*answer);
+  const PhaseError& failed = answer.error();
+  log::warn("migration {}: {}: {}", id(), failed.step, failed.error.text());
+  peer::TargetMessage message = failure_message(failed.step, failed.error.text(), failed.log);
+  abort(failed.error.text());
+  return message;
+}
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::dispatch(const peer::SourceMessage& request) {
+  State state;
+  {
+    std::lock_guard lock(mutex_);
+    state = state_;
+  }
+  if (request.has_hello() && state == State::kNew) return greet(request.hello());
+  if (request.has_preflight() && state == State::kGreeted) return check(request.preflight());
+  if (request.has_prepare() && state == State::kChecked) return prepare(request.prepare());
+  if (request.has_switch_over() && state == State::kPrepared) return restore(request.switch_over());
+  if (request.has_commit() && state == State::kRestored) return commit(request.commit());
+  if (request.has_finish() && state == State::kRunning) return finish(request.finish());
+  return std::unexpected(PhaseError{"protocol", Error("a message came out of order")});
+}
+
+// --- Handshake and pre-flight: nothing is changed ---------------------------------------------------------
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::greet(const peer::Hello& hello) {
+  if (auto checked = check_hello(hello); !checked) return std::unexpected(PhaseError{"connect", checked.error()});
+  if (std::ranges::find(peer_names_, hello.node()) == peer_names_.end())
+    return std::unexpected(
+        PhaseError{"connect", Error("the source calls itself '" + hello.node() + "', its certificate does not")});
+  hello_ = hello;
+  std::string token = random_bytes(wire::kTokenBytes);
+  peer::TargetMessage message;
+  peer::HelloReply& reply = *message.mutable_hello();
+  reply.set_version_major(wire::kProtocolMajor);
+  reply.set_version_minor(wire::kProtocolMinor);
+  reply.set_software(GODWIT_VERSION);
+  reply.set_node(host_.node);
+  reply.set_data_address(data_address_);
+  reply.set_data_token(token);
+  reply.set_data_encryption(host_.data_encryption);
+  {
+    std::lock_guard lock(mutex_);
+    token_ = std::move(token);
+  }
+  set_state(State::kGreeted);
+  return message;
+}
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::check(const peer::Preflight& preflight) {
+  peer::TargetMessage message;
+  *message.mutable_preflight() = judge(host_, preflight);
+  if (message.preflight().problems().empty()) {
+    preflight_ = preflight;
+    set_state(State::kChecked);
+  }
+  return message;
+}
+
+// --- Prepare: the container still runs on the source ------------------------------------------------------
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer::Prepare& prepare) {
+  auto failed = [](Error error) { return std::unexpected(PhaseError{"prepare", std::move(error)}); };
+  disk_bytes_before_ = disk_bytes_written();
+  auto spec = parse_oci_spec(preflight_.config_json(), preflight_.bundle());
+  if (!spec) return failed(spec.error());
+  spec_ = std::move(*spec);
+  if (!spec_.netns_path) return failed(Error("config.json names no network namespace"));
+  if (auto done = prepare_directories(); !done) return failed(done.error());
+  if (auto done = prepare_network(prepare.network()); !done) return failed(done.error());
+  if (auto done = prepare_bundle(); !done) return failed(done.error());
+  if (auto done = prepare_streams(prepare); !done) return failed(done.error());
+  if (auto done = start_restore(); !done) return failed(done.error());
+  auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
+  if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
+
+  peer::TargetMessage message;
+  for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
+  for (const std::string& note : network_->notes()) message.mutable_prepare()->add_notes(note);
+  message.mutable_prepare();
+  set_state(State::kPrepared);
+  return message;
+}
+
+std::filesystem::path TargetMigration::directory() const { return host_.run_directory / ("in-" + hello_.migration_id()); }
+
+Result<> TargetMigration::prepare_directories() {
+  const uint64_t bytes = std::min(image_tmpfs_bytes(preflight_.memory_bytes()), host_.image_bytes_max);
+  TRY_ASSIGN(ScopedTmpfs tmpfs, ScopedTmpfs::mount(directory(), bytes));
+  work_.emplace(std::move(tmpfs));
+  TRY(make_directories(directory() / "images"));
+  TRY(make_directories(directory() / "work"));
+  // runC wants to know of pipes among the standard streams; the bridge tells CRIU itself (StreamReplacements).
+  return write_file(directory() / "images" / "descriptors.json", R"(["/dev/null","/dev/null","/dev/null"])");
+}
+
+Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
+  network_state_ = state;
+  TRY_ASSIGN(auto network, network::RecreatedNamespace::create(state, *spec_.netns_path,
+                                                               bridge_on_target(host_, preflight_), id()));
+  network_.emplace(std::move(network));
+  return {};
+}
+
+Result<> TargetMigration::prepare_bundle() {
+  bundle_ = bundle_on_target(host_, preflight_);
+  if (bundle_ != own_bundle_directory(host_, preflight_.container())) return {};
+  TRY(make_directories(bundle_));
+  undo_.add("remove the bundle", [bundle = bundle_] {
+    std::error_code error;
+    std::filesystem::remove_all(bundle, error);
+  });
+  nlohmann::json config = nlohmann::json::parse(preflight_.config_json(), nullptr, false);
+  if (config.is_discarded()) return fail("config.json cannot be read");
+  config["root"]["path"] = spec_.rootfs.string();  // it may have been relative to the source's bundle
+  return write_file(bundle_ / "config.json", config.dump(2));
+}
+
+Result<> TargetMigration::prepare_streams(const peer::Prepare& prepare) {
+  TRY_ASSIGN(auto streams,
+             StreamReplacements::open({prepare.streams().begin(), prepare.streams().end()},
+                                      {.log_directory = host_.stream_log_directory,
+                                       .keeper = host_.stream_keeper,
+                                       .container = preflight_.container()}));
+  streams_.emplace(std::move(streams));
+  if (!spec_.terminal) return {};
+  return streams_->listen_for_terminal(directory() / "console.sock");
+}
+
+Result<> TargetMigration::start_restore() {
+  const auto socket = directory() / "criu.sock";
+  TRY_ASSIGN(bridge_, CriuBridge::start({
+                          .socket = socket,
+                          .criu = host_.criu,
+                          .images_directory = directory() / "images",
+                          .work_directory = directory() / "work",
+                          .descriptors = streams_->descriptors(),
+                          .edit_options =
+                              [this](criu::Options& options) {
+                                streams_->declare(options);
+                                use_common_criu_options(options);
+                                options.set_auto_dedup(true);  // frees an image's pages as they are read
+                              },
+                          .hold_at = {CriuPoint::kRequest, CriuPoint::kPostRestore},
+                      }));
+  TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
+  TRY_ASSIGN(auto restore,
+             Runc(host_.runc).start_restore({.name = preflight_.container(),
+                                             .bundle = bundle_,
+                                             .images = directory() / "images",
+                                             .work = directory() / "work",
+                                             .bridge_socket = socket,
+                                             .console_socket = spec_.terminal ? directory() / "console.sock" : "",
+                                             .log_fd = log.get()}));
+  restore_.emplace(std::move(restore));
+  // CRIU kills what it has restored when it is refused, runC then removes the container; what it leaves is removed.
+  undo_.add("end the restore", [this] {
+    bridge_->refuse();
+    auto ended = restore_->wait_until(Clock::now() + 20s);
+    if (!ended || !*ended) restore_->kill();
+    if (auto removed = Runc(host_.runc).remove(preflight_.container()); !removed)
+      log::error("migration {}: {}", id(), removed.error().text());
+  });
+  return {};
+}
+
+// --- Switch-over: the container stands still on the source ------------------------------------------------
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer::SwitchOver& switch_over) {
+  auto failed = [](const std::string& step, Error error) {
+    return std::unexpected(PhaseError{step, std::move(error)});
+  };
+  const Stopwatch receive_watch;
+  receiving_ = take_receiving(Clock::now() + host_.step_timeout);
+  if (!receiving_) return failed("transfer", Error("no data connection came"));
+  if (auto received = receiving_->finish(); !received) return failed("transfer", received.error());
+  if (receiving_->files() != switch_over.files() || receiving_->bytes() != switch_over.bytes())
+    return failed("transfer", Error("not all images have arrived"));
+  memory_peak_bytes_ = work_->used_bytes();
+
+  peer::TargetMessage message;
+  peer::SwitchOverReply& reply = *message.mutable_switch_over();
+  reply.set_receive_ms(receive_watch.ms());
+  const Stopwatch restore_watch;
+  if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
+    return failed("restore", set.error());
+  bridge_->release(CriuPoint::kRequest);
+  // While CRIU restores, the namespace becomes what it was at the freeze.
+  if (auto applied = network_->apply_volatile(switch_over.network()); !applied)
+    return failed("restore", applied.error());
+  auto restored = bridge_->await(CriuPoint::kPostRestore, Clock::now() + host_.step_timeout);
+  if (!restored) return std::unexpected(criu_error("restore", restored.error()));
+  reply.set_restore_ms(restore_watch.ms());
+  reply.set_memory_peak_bytes(memory_peak_bytes_);
+  set_state(State::kRestored);
+  return message;
+}
+
+std::unique_ptr<ImageReceiving> TargetMigration::take_receiving(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  receiving_arrived_.wait_until(lock, deadline, [&] { return arrived_ != nullptr; });
+  return std::move(arrived_);
+}
+
+// The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::Commit& commit) {
+  const Stopwatch watch;
+  bridge_->release(CriuPoint::kPostRestore);
+  auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
+  if (!alive) return std::unexpected(criu_error("resume", alive.error()));
+  undo_.commit();  // the container runs here
+  set_state(State::kRunning);
+
+  const Stopwatch attach_watch;
+  peer::TargetMessage message;
+  peer::CommitReply& reply = *message.mutable_commit();
+  if (auto attached = attach_network(commit.frames()); !attached) {
+    log::error("migration {}: {}", id(), attached.error().text());
+    remember_error(attached.error().text());
+  }
+  reply.set_attach_ms(attach_watch.ms());
+  auto resumed = bridge_->await(CriuPoint::kPostResume, Clock::now() + kResumesWithin);
+  if (!resumed) remember_error(resumed.error().text());
+  reply.set_resume_ms(watch.ms());
+  reply.set_frames_delivered(frames_delivered_);
+  return message;
+}
+
+Result<> TargetMigration::attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames) {
+  TRY(network_->attach());
+  network_->commit();
+  TRY(network::announce(network_->netns_fd(), network_state_));
+  const std::vector<std::string> list(frames.begin(), frames.end());
+  TRY_ASSIGN(auto count, network::deliver_frames(network_->host_ends(), list));
+  frames_delivered_ += static_cast<uint32_t>(count.delivered);
+  return {};
+}
+
+// --- After the commit -------------------------------------------------------------------------------------
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::Finish& finish) {
+  peer::TargetMessage message;
+  peer::FinishReply& reply = *message.mutable_finish();
+  const std::vector<std::string> frames(finish.frames().begin(), finish.frames().end());
+  auto count = network::deliver_frames(network_->host_ends(), frames);
+  if (count) frames_delivered_ += static_cast<uint32_t>(count->delivered);
+  auto figure = [&](const char* name, double value) {
+    peer::Figure* entry = reply.add_figures();
+    entry->set_name(name);
+    entry->set_value(value);
+  };
+  {
+    std::lock_guard lock(mutex_);
+    if (!error_.empty()) reply.add_notes(error_);
+  }
+  go_on_announcing();
+  auto ended = restore_->wait_until(Clock::now() + 20s);
+  if (!ended || !*ended || **ended != 0) reply.add_notes("runc restore did not end well on " + host_.node);
+  bridge_.reset();
+  receiving_.reset();
+  streams_.reset();
+  work_.reset();
+  figure("memory_peak_bytes", static_cast<double>(memory_peak_bytes_));
+  figure("disk_bytes", static_cast<double>(disk_bytes_written() - disk_bytes_before_));
+  figure("frames_delivered", frames_delivered_);
+  set_state(State::kFinished);
+  return message;
+}
+
+void TargetMigration::go_on_announcing() {
+  auto announcer = network::Announcer::open(network_->netns_fd(), network_state_);
+  if (!announcer) return;
+  announcing_ = std::jthread([announcer = std::move(*announcer)](std::stop_token stop) mutable {
+    std::mutex mutex;
+    std::condition_variable_any wake;
+    for (int i = 0; i < kLaterAnnouncements && !stop.stop_requested(); ++i) {
+      std::unique_lock lock(mutex);
+      wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
+      if (!stop.stop_requested()) (void)announcer.send();
+    }
+  });
+}
+
+void TargetMigration::link_lost() {
+  State state;
+  {
+    std::lock_guard lock(mutex_);
+    state = state_;
+  }
+  if (state == State::kFinished || state == State::kAborted) return;
+  if (state != State::kRunning) return abort("the link to the source was lost");
+  log::warn("migration {}: the link was lost after the commit; the container runs here", id());
+  (void)finish({});
+}
+
+void TargetMigration::abort(const std::string& reason) {
+  {
+    std::lock_guard lock(mutex_);
+    if (state_ == State::kRunning || state_ == State::kFinished || state_ == State::kAborted) return;
+    error_ = reason;
+    if (arrived_) arrived_->cancel();
+  }
+  if (receiving_) receiving_->cancel();
+  undo_.roll_back();
+  bridge_.reset();
+  {
+    std::lock_guard lock(mutex_);
+    arrived_.reset();
+  }
+  receiving_.reset();
+  streams_.reset();
+  network_.reset();
+  work_.reset();
+  set_state(State::kAborted);
+}
+
+// --- Data connections, on the listener's threads ----------------------------------------------------------
+
+bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
+  std::lock_guard lock(mutex_);
+  return state_ == State::kPrepared && !data_connected_ && equal_secret(hello.token, token_) &&
+         peer_names == peer_names_;
+}
+
+bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
+  std::lock_guard lock(mutex_);
+  if (state_ != State::kPrepared || data_connected_) return false;
+  data_connected_ = true;
+  arrived_ = std::make_unique<ImageReceiving>(directory() / "images", host_.image_bytes_max, std::move(connection));
+  receiving_arrived_.notify_all();
+  return true;
+}
+
+// --- What others may ask ----------------------------------------------------------------------------------
+
+void TargetMigration::set_state(State state) {
+  std::lock_guard lock(mutex_);
+  state_ = state;
+}
+
+void TargetMigration::remember_error(const std::string& text) {
+  std::lock_guard lock(mutex_);
+  error_ = text;
+}
+
+TargetMigration::PhaseError TargetMigration::criu_error(const std::string& step, Error error) const {
+  std::vector<std::string> log = relevant_log_lines_of(directory() / "work" / "restore.log");
+  if (log.empty()) {
+    if (auto text = read_file(directory() / "work" / "runc.log", 65536); text && !text->empty())
+      log.push_back(trimmed(*text).substr(0, 500));
+  }
+  return {step, std::move(error), std::move(log)};
+}
+
+std::string TargetMigration::id() const { return hello_.migration_id(); }
+
+peer::OutcomeReply::Outcome TargetMigration::outcome() const {
+  std::lock_guard lock(mutex_);
+  if (state_ == State::kRunning || state_ == State::kFinished) return peer::OutcomeReply::RUNNING;
+  if (state_ == State::kAborted) return peer::OutcomeReply::ABORTED;
+  return peer::OutcomeReply::ONGOING;
+}
+
+bool TargetMigration::over() const {
+  std::lock_guard lock(mutex_);
+  return state_ == State::kFinished || state_ == State::kAborted;
+}
+
+control::Migration TargetMigration::status() const {
+  static constexpr const char* kNames[] = {"connect", "check",  "prepare",  "transfer",
+                                           "commit",  "finish", "finished", "aborted"};
+  std::lock_guard lock(mutex_);
+  control::Migration status;
+  status.set_id(hello_.migration_id());
+  status.set_container(preflight_.container());
+  status.set_role("target");
+  status.set_peer(hello_.node());
+  status.set_phase(kNames[static_cast<int>(state_)]);
+  status.set_ongoing(state_ != State::kFinished && state_ != State::kAborted);
+  if (state_ == State::kFinished) status.set_outcome("migrated");
+  if (state_ == State::kAborted) status.set_outcome("rolled_back");
+  status.set_error(error_);
+  status.set_elapsed_ms(total_.ms());
+  return status;
+}
+
+}  // namespace godwit

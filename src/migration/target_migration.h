@@ -1,0 +1,121 @@
+// The target's side of a migration: answers the source's messages, in the order of wire/protocol.h, and undoes
+// everything if the source aborts, breaks the protocol or is lost before the commit. After the commit it goes on alone.
+//
+// Everything in a message comes from a peer.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <expected>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/undo.h"
+#include "control.pb.h"
+#include "kernel/tmpfs.h"
+#include "migration/control_channel.h"
+#include "migration/host.h"
+#include "migration/image_channel.h"
+#include "network/recreate.h"
+#include "peer.pb.h"
+#include "runtime/criu_bridge.h"
+#include "runtime/oci_spec.h"
+#include "runtime/streams.h"
+
+namespace godwit {
+
+class TargetMigration {
+ public:
+  // HOST outlives the migration. PEER_NAMES: the source's, from its certificate. DATA_ADDRESS: where this agent
+  // listens for data connections.
+  TargetMigration(const Host& host, std::vector<std::string> peer_names, std::string data_address);
+  ~TargetMigration();  // undoes everything unless committed
+  TargetMigration(const TargetMigration&) = delete;
+  TargetMigration& operator=(const TargetMigration&) = delete;
+
+  // The answer to one message. After a Failure or AbortReply nothing is left and the connection is to be closed.
+  peer::TargetMessage handle(const peer::SourceMessage& request);
+  // The control connection is lost or closed.
+  void link_lost();
+
+  // A data connection with this migration's id. False: the token is wrong, or none is expected.
+  bool accept_data(std::unique_ptr<DataConnection> connection);
+  bool accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const;
+
+  std::string id() const;
+  peer::OutcomeReply::Outcome outcome() const;
+  bool over() const;
+  control::Migration status() const;
+
+ private:
+  enum class State { kNew, kGreeted, kChecked, kPrepared, kRestored, kRunning, kFinished, kAborted };
+  struct PhaseError {
+    std::string step;
+    Error error;
+    std::vector<std::string> log = {};
+  };
+  template <typename T = void>
+  using Phase = std::expected<T, PhaseError>;
+
+  Phase<peer::TargetMessage> dispatch(const peer::SourceMessage& request);
+  Phase<peer::TargetMessage> greet(const peer::Hello& hello);
+  Phase<peer::TargetMessage> check(const peer::Preflight& preflight);
+  Phase<peer::TargetMessage> prepare(const peer::Prepare& prepare);
+  Phase<peer::TargetMessage> restore(const peer::SwitchOver& switch_over);
+  Phase<peer::TargetMessage> commit(const peer::Commit& commit);
+  Phase<peer::TargetMessage> finish(const peer::Finish& finish);
+
+  Result<> prepare_directories();
+  Result<> prepare_network(const peer::NetworkState& network);
+  Result<> prepare_bundle();
+  Result<> prepare_streams(const peer::Prepare& prepare);
+  Result<> start_restore();
+  Result<> attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames);
+  void go_on_announcing();
+  std::unique_ptr<ImageReceiving> take_receiving(Deadline deadline);
+
+  void set_state(State state);
+  void abort(const std::string& reason);
+  void remember_error(const std::string& text);
+  std::filesystem::path directory() const;
+  PhaseError criu_error(const std::string& step, Error error) const;
+
+  const Host& host_;
+  const std::vector<std::string> peer_names_;
+  const std::string data_address_;
+
+  peer::Hello hello_;
+  peer::Preflight preflight_;
+  OciSpec spec_;
+  std::filesystem::path bundle_;
+
+  // What has been taken, in this order.
+  std::optional<ScopedTmpfs> work_;
+  std::optional<network::RecreatedNamespace> network_;
+  peer::NetworkState network_state_;
+  std::optional<StreamReplacements> streams_;
+  std::unique_ptr<CriuBridge> bridge_;
+  std::optional<Subprocess> restore_;
+  std::unique_ptr<ImageReceiving> receiving_;
+  UndoList undo_;
+  std::jthread announcing_;
+  uint64_t disk_bytes_before_ = 0;
+  uint64_t memory_peak_bytes_ = 0;
+  uint32_t frames_delivered_ = 0;
+  Stopwatch total_;
+
+  mutable std::mutex mutex_;  // guards what follows; data connections arrive on other threads
+  std::condition_variable receiving_arrived_;
+  State state_ = State::kNew;
+  std::string token_;
+  std::unique_ptr<ImageReceiving> arrived_;
+  bool data_connected_ = false;
+  std::string error_;
+};
+
+}  // namespace godwit

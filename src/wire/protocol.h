@@ -1,0 +1,55 @@
+// The protocol between agents: this header is its specification. Messages are in api/peer.proto, the framing of data
+// connections in wire/frame.h and wire/hello.h.
+//
+// A migration has one control connection (gRPC over mutually verified TLS 1.3, one bidirectional stream) and one or
+// more data connections. The source speaks; the target answers each message once, in order:
+//
+//   source                                      target            target's state after its answer
+//     | Hello{version, id}                ---->  |
+//     |                    <---- HelloReply{token}|                 GREETED
+//     | Preflight{container, config, …}   ---->  |
+//     |             <---- PreflightReply{problems}|                 CHECKED (nothing has been changed)
+//     | Prepare{network, streams}         ---->  |  namespace, bundle, runc restore started and held
+//     |                     <---- PrepareReply    |                 PREPARED
+//     | = = data connection: Hello{id, token} = =>|
+//     |   (freeze, dump; images travel)           |
+//     | SwitchOver{files, bytes, network} ---->  |  last image awaited, CRIU restores, stops before resume
+//     |                  <---- SwitchOverReply    |                 RESTORED (nothing runs)
+//     | Commit{frames}                    ---->  |  only the target may run the container from here on
+//     |                     <---- CommitReply     |                 RUNNING
+//     | Finish{frames}                    ---->  |
+//     |                     <---- FinishReply     |                 end
+//
+// Abort may be sent instead of any message up to SwitchOver's successor; the target undoes everything and answers
+// AbortReply. Failure may come instead of any answer: the target has undone everything, nothing of the container ran
+// there and nothing will. A target that loses the control connection before Commit does the same. After Commit it goes
+// on alone.
+//
+// A source that loses the connection before it sent Commit resumes its container. After that it does not: it asks,
+// over new connections, for the Outcome, and keeps the copy frozen until the answer is RUNNING or ABORTED.
+//
+// Any other message in any state is a protocol error: answered with Failure, the connection closed.
+//
+// Versions. Hello and HelloReply carry major.minor and never change their first two fields. Majors must be equal.
+// Minors may differ: a side ignores fields it does not know and does not use what the other's minor does not have, so
+// whatever a minor adds must be optional. What changes meaning, order or safety needs a new major.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace godwit::wire {
+
+inline constexpr uint32_t kProtocolMajor = 1;
+inline constexpr uint32_t kProtocolMinor = 0;
+
+// A control message holds a config.json (1 MiB), namespace state (some 100 kB) and held frames
+// (network.hold_bytes_max, 64 MiB by default); nothing larger is accepted.
+inline constexpr int kControlMessageBytesMax = 160 << 20;
+
+// An error names both versions, for the user who has to update one of the agents.
+Result<> check_version(uint32_t major, uint32_t minor, const std::string& software);
+
+}  // namespace godwit::wire
