@@ -16,9 +16,12 @@ IMAGES = "/run/images"
 COMMON = ["--images-dir", IMAGES, "--tcp-established", "--network-lock", "skip", "-v2"]
 
 
+UNFIT = 3  # any other failure (1 from an exception) says nothing about CRIU
+
+
 def fail(reason):
     print(reason)
-    sys.exit(1)
+    sys.exit(UNFIT)
 
 
 def start_server():
