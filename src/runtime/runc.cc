@@ -1,5 +1,7 @@
 #include "runtime/runc.h"
 
+#include <sys/mount.h>
+
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -116,8 +118,14 @@ Result<Subprocess> Runc::start_restore(const RestoreArguments& arguments) const 
       criu_command(std::move(words), arguments.bridge_socket, arguments.log_fd));
 }
 
+// A restore that was killed leaves the root file system bind-mounted below runC's state, and `runc delete` removes
+// that state recursively: through the mount, the container's root file system itself.
 Result<> Runc::remove(const std::string& name) const {
   if (!exists(name)) return {};
+  const fs::path mounted_root = paths_.root / name / "criu-root";
+  while (::umount2(mounted_root.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
+  }
+  if (errno != EINVAL && errno != ENOENT) return fail_errno("unmount " + mounted_root.string());
   TRY(run_checked(command({"delete", "--force", name}), kShortCommand));
   return {};
 }
