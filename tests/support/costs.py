@@ -8,8 +8,11 @@ left out: it belongs to whoever read a program first.
 Disk: write_bytes of /proc/PID/io, what a process has caused to be written to a block device; pages of a tmpfs do not
 count. Of each process of the host that lived at any time in between, the growth is added up: agent, runC, CRIU and all
 their children, and the container. A child too short-lived to be seen is in its parent's figure once it was reaped.
+The kernel counts whole pages, and the file system's own bookkeeping with them: a directory made and removed again, as
+CRIU does in /tmp, is 4 KiB if /tmp is on a disk.
 """
 
+import collections
 import os
 import pathlib
 import threading
@@ -37,15 +40,16 @@ class HostAccount:
         return found - {"0"}
 
     def written_bytes(self):
-        """{process: write_bytes} of those that live; a process is its PID and start time."""
+        """{process: write_bytes} of those that live; a process is its PID, start time and name."""
         written = {}
         for pid in self.pids():
             try:
-                started = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+                stat, rest = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)
+                name, started = stat.split("(", 1)[1], rest.split()[19]
                 io = pathlib.Path(f"/proc/{pid}/io").read_text()
             except OSError:
                 continue
-            written[pid, started] = int(io.split("\nwrite_bytes: ")[1].split()[0])
+            written[pid, started, name] = int(io.split("\nwrite_bytes: ")[1].split()[0])
         return written
 
 
@@ -64,8 +68,16 @@ class HostCosts:
         self._written.update(self._account.written_bytes())
 
     @property
+    def disk_writers(self):
+        """{name of a process: bytes it wrote}, of those that wrote any."""
+        writers = collections.Counter()
+        for process, written in self._written.items():
+            writers[process[2]] += written - self._written_before.get(process, 0)
+        return {name: written for name, written in writers.items() if written}
+
+    @property
     def disk_bytes(self):
-        return sum(bytes_ - self._written_before.get(process, 0) for process, bytes_ in self._written.items())
+        return sum(self.disk_writers.values())
 
     @property
     def extra_bytes_of_source(self):
@@ -101,6 +113,17 @@ class Sampler:
         while not self._done.wait(self.INTERVAL_S):
             for host in self._hosts.values():
                 host.sample()
+
+
+def files_changed(since, *tops):
+    """Paths below TOPS that were made or written after the time SINCE."""
+    changed = []
+    for top in tops:
+        for directory, _, names in os.walk(top):
+            for path in (directory, *(os.path.join(directory, name) for name in names)):
+                if os.lstat(path).st_mtime > since:
+                    changed.append(path)
+    return changed
 
 
 def _memory_cgroup(node):

@@ -9,6 +9,8 @@ import subprocess
 CACHES = {"/run/criu.kdat"}
 # A directory that runC makes and keeps; what is in it counts.
 KEPT_DIRECTORIES = {"/run/runc"}
+# `ip netns add` makes its directory a mount point of its own the first time, for good.
+KEPT_MOUNTS = {"/run/netns tmpfs"}
 
 
 def links():
@@ -18,7 +20,8 @@ def links():
 
 def mounts():
     with open("/proc/self/mountinfo") as file:
-        return [" ".join([fields[4], fields[fields.index("-") + 1]]) for fields in map(str.split, file)]
+        found = [f"{fields[4]} {fields[fields.index('-') + 1]}" for fields in map(str.split, file)]
+    return [mount for mount in found if mount not in KEPT_MOUNTS]
 
 
 def files(top):
