@@ -49,5 +49,5 @@ def test_summary_is_of_one_way_only():
 
 def test_table_lines_up():
     lines = table.render([["a", "1"], ["bcd", "23"]], ["", "n"]).splitlines()
-    assert lines == ["          n", "  ────────", "  a       1", "  bcd    23"]
+    assert lines == ["         n", "  ────────", "  a      1", "  bcd   23"]
     assert table.size(256 << 20) == "256.0 MiB" and table.size(0) == "0 B" and table.ms(None) == "–"
