@@ -34,8 +34,9 @@ Result<ContextPtr> make_context() {
   SSL_CTX_set_options(raw, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_num_tickets(raw, 0);
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_read_ahead(raw,
-                         0);  // data connections may leave TLS: nothing may be read beyond a record
+  // Data connections may leave TLS: nothing may be read beyond a record. Turning it on where TLS
+  // stays gained nothing: what it saves in system calls OpenSSL spends on moving what it has read.
+  SSL_CTX_set_read_ahead(raw, 0);
   SSL_CTX_set_mode(raw, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_ENABLE_PARTIAL_WRITE |
                             SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
