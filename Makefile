@@ -15,9 +15,9 @@ help:
 	@echo
 	@echo 'All but clean and help install Debian packages where some are missing, and need root.'
 
-# The preset's generator starts as many jobs as there are processors.
+# Ninja configures again by itself when a CMakeLists.txt has changed, but not for the presets.
 define compile
-	@cmake --preset default --log-level=WARNING
+	@[ build/default/build.ninja -nt CMakePresets.json ] || cmake --preset default
 	@cmake --build --preset default
 endef
 
