@@ -107,6 +107,7 @@ Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports,
 }
 
 Result<> FrameHold::begin(PortDetachment& detachment) {
+  if (!shared_->reader.joinable()) return fail("the hold has ended");
   shared_->holding = true;
   auto begun = shared_->divert(true);
   if (begun) begun = detachment.detach();

@@ -117,7 +117,8 @@ Result<> write_sysctls(const peer::NetworkState& state, bool while_down,
   for (const peer::Sysctl& sysctl : state.sysctls())
     if (!while_down || !invents_addresses(sysctl.path())) pending.push_back(&sysctl);
   std::vector<std::string> refusals;
-  for (int pass = 0; pass < kPassesMax; ++pass) {
+  // What is still wrong after the one pass while down, the later call sees.
+  for (int pass = 0; pass < (while_down ? 1 : kPassesMax); ++pass) {
     bool changed = false;
     refusals.clear();
     for (const peer::Sysctl* sysctl : pending) {
