@@ -1,7 +1,7 @@
 #include "network/link_message.h"
 
+#include <linux/if.h>
 #include <linux/if_link.h>
-#include <net/if.h>
 #include <sys/socket.h>
 
 namespace godwit::network {
@@ -18,6 +18,7 @@ LinkInfo parse_link(const NetlinkMessage& message) {
                 .txqlen = attributes.u32(IFLA_TXQLEN).value_or(0),
                 .up = (header.ifi_flags & IFF_UP) != 0,
                 .loopback = (header.ifi_flags & IFF_LOOPBACK) != 0,
+                .ready = attributes.u8(IFLA_OPERSTATE) == IF_OPER_UP,
                 .master = attributes.u32(IFLA_MASTER).value_or(0),
                 .peer = attributes.u32(IFLA_LINK).value_or(0),
                 .peer_netns = {}};

@@ -5,8 +5,9 @@
 #include <net/if.h>
 
 #include <filesystem>
-#include <set>
+#include <thread>
 
+#include "base/clock.h"
 #include "base/identifier.h"
 #include "base/log.h"
 #include "kernel/netns.h"
@@ -18,6 +19,8 @@
 
 namespace godwit::network {
 namespace {
+
+constexpr milliseconds kCarrierWaitMax{3000};
 
 // A namespace elsewhere would let a peer have a file made anywhere.
 Result<> check_path(const std::string& text) {
@@ -112,6 +115,7 @@ Result<> RecreatedNamespace::fill(const peer::NetworkState& state, const std::st
   TRY_ASSIGN(names_, list_link_names(*inside_));
   TRY(set_sysctls(state, /*while_down=*/true));
   TRY(bring_up(state));
+  TRY(await_ready(state));
   TRY(write_tables(*inside_, names_, state));
   TRY(set_sysctls(state, /*while_down=*/false));
   // Setting one of those may have added a link-local address.
@@ -159,6 +163,32 @@ Result<> RecreatedNamespace::bring_up(const peer::NetworkState& state) {
   for (auto& verdict : inner_up) TRY_DOING("bringing a link up", std::move(verdict));
   for (auto& verdict : outer_up) TRY_DOING("bringing a link's other end up", std::move(verdict));
   return {};
+}
+
+// Whether every link that is to be up has its carrier, at both ends.
+Result<bool> RecreatedNamespace::all_ready(const peer::NetworkState& state) {
+  auto end = host_ends_.begin();
+  for (const peer::Link& link : state.links()) {
+    if (link.loopback()) continue;
+    const HostEnd& host_end = *end++;
+    if (!link.up()) continue;
+    TRY_ASSIGN(LinkInfo inner, find_link(*inside_, link.name()));
+    TRY_ASSIGN(LinkInfo outer, find_link(host_, host_end.index));
+    if (!inner.ready || !outer.ready) return false;
+  }
+  return true;
+}
+
+// The kernel notices a carrier some time after the link is up. Before that, a link sends nothing,
+// its bridge port would not forward, and IPv6 would still invent addresses after the sysctls have
+// allowed it again.
+Result<> RecreatedNamespace::await_ready(const peer::NetworkState& state) {
+  for (Deadline deadline = Clock::now() + kCarrierWaitMax;;) {
+    TRY_ASSIGN(bool ready, all_ready(state));
+    if (ready) return {};
+    if (Clock::now() > deadline) return fail("the links' carriers do not come up");
+    std::this_thread::sleep_for(milliseconds(1));
+  }
 }
 
 Result<> RecreatedNamespace::set_sysctls(const peer::NetworkState& state, bool while_down) {

@@ -33,7 +33,8 @@ class RecreatedNamespace {
  public:
   // Makes the namespace at NETNS_PATH (below /run, must not exist) and a veth for each link.
   // BRIDGE, on this host, is where attach() will put them. ID is the migration's (16 hexadecimal
-  // digits) and makes the host ends' names unique. About 20 ms. On error nothing is left.
+  // digits) and makes the host ends' names unique. About 20 ms; up to 3 seconds if the kernel is
+  // slow to report carriers. On error nothing is left.
   static Result<RecreatedNamespace> create(const peer::NetworkState& state,
                                            const std::string& netns_path, const std::string& bridge,
                                            const std::string& id);
@@ -69,6 +70,8 @@ class RecreatedNamespace {
   Result<> make_link(const peer::Link& link, const std::string& host_name);
   Result<> make_veth(const peer::Link& link, const std::string& host_name);
   Result<> bring_up(const peer::NetworkState& state);
+  Result<bool> all_ready(const peer::NetworkState& state);
+  Result<> await_ready(const peer::NetworkState& state);
   Result<> set_sysctls(const peer::NetworkState& state, bool while_down);
 
   RouteSocket host_;                   // in the host's namespace
