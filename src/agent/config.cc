@@ -1,8 +1,6 @@
 #include "agent/config.h"
 
-#include <concepts>
 #include <functional>
-#include <limits>
 #include <optional>
 #include <set>
 #include <variant>
@@ -284,8 +282,7 @@ Result<Config> parse_config(std::string_view text, std::string_view file) {
     return fail(std::string(file) + ":" + std::to_string(parsed.error().source().begin.line) +
                 ": " + std::string(parsed.error().description()));
   TRY_ASSIGN(Config config, Reader(file).read(parsed.table()));
-  if (config.peers.contains(config.node))
-    return fail(std::string(file) + ": peers." + config.node + " is this node itself");
+  config.peers.erase(config.node);  // so that all hosts of a cluster can have the same list
   return config;
 }
 

@@ -136,8 +136,17 @@ TEST(Config, ValuesOutOfRangeAreRefused) {
               HasSubstr("godwit.toml:6: peers: "));
   EXPECT_EQ(error_of("[network]\nbridge = \"a name that is too long\"\n"),
             "godwit.toml:6: network.bridge is not the name of a network link");
-  EXPECT_EQ(error_of("[peers]\nnode1 = \"10.99.1.1:1\"\n"),
-            "godwit.toml: peers.node1 is this node itself");
+}
+
+TEST(Config, TheHostsOwnEntryAmongThePeersIsNotUsed) {
+  auto config = parse_config(std::string(kRequired) + R"([peers]
+node1 = "10.99.1.1:7410"
+node2 = "10.99.1.2:7410"
+)",
+                             "godwit.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_FALSE(config->peers.contains("node1"));
+  EXPECT_TRUE(config->peers.contains("node2"));
 }
 
 TEST(Config, RequiredKeysAreAskedFor) {

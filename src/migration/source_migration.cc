@@ -175,6 +175,7 @@ Step<> SourceMigration::start_checkpoint() {
                                                        .log_fd = log->get()});
   if (!checkpoint) return failed_here("prepare", std::move(checkpoint.error()));
   checkpoint_.emplace(std::move(*checkpoint));
+  bridge_->watch_runc(checkpoint_->pidfd());
   undo_.add("let the container go on here", [this] { resume_here(); });
   return {};
 }
@@ -373,11 +374,9 @@ std::unexpected<StepFailure> SourceMigration::failed_here(const std::string& ste
   return std::unexpected(StepFailure{step, host_.node, cancelled() ? "cancelled" : error.text(), {}});
 }
 
-std::filesystem::path SourceMigration::criu_log() const { return work_->path() / "work" / "dump.log"; }
-
 std::unexpected<StepFailure> SourceMigration::criu_failed(const std::string& step, Error error) const {
   auto failure = failed_here(step, std::move(error));
-  if (!cancelled()) failure.error().log = relevant_log_lines_of(criu_log());
+  if (!cancelled()) failure.error().log = failure_log(work_->path() / "work", "dump.log");
   return failure;
 }
 

@@ -84,7 +84,6 @@ class SourceMigration {
   void add_phase(const std::string& name, double ms);
   Deadline in(std::chrono::milliseconds limit) const { return Clock::now() + limit; }
   bool cancelled() const { return cancelled_; }
-  std::filesystem::path criu_log() const;
   control::Report report(const Step<>& result);
 
   const Request request_;

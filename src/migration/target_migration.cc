@@ -211,6 +211,7 @@ Result<> TargetMigration::start_restore() {
                                              .console_socket = spec_.terminal ? directory() / "console.sock" : "",
                                              .log_fd = log.get()}));
   restore_.emplace(std::move(restore));
+  bridge_->watch_runc(restore_->pidfd());
   // CRIU kills what it has restored when it is refused, runC then removes the container; what it leaves is removed.
   undo_.add("end the restore", [this] {
     bridge_->refuse();
@@ -377,7 +378,7 @@ void TargetMigration::abort(const std::string& reason) {
 bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
   std::lock_guard lock(mutex_);
   return state_ == State::kPrepared && !data_connected_ && equal_secret(hello.token, token_) &&
-         peer_names == peer_names_;
+         std::ranges::find(peer_names, hello_.node()) != peer_names.end();
 }
 
 bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
@@ -402,12 +403,7 @@ void TargetMigration::remember_error(const std::string& text) {
 }
 
 TargetMigration::PhaseError TargetMigration::criu_error(const std::string& step, Error error) const {
-  std::vector<std::string> log = relevant_log_lines_of(directory() / "work" / "restore.log");
-  if (log.empty()) {
-    if (auto text = read_file(directory() / "work" / "runc.log", 65536); text && !text->empty())
-      log.push_back(trimmed(*text).substr(0, 500));
-  }
-  return {step, std::move(error), std::move(log)};
+  return {step, std::move(error), failure_log(directory() / "work", "restore.log")};
 }
 
 std::string TargetMigration::id() const { return hello_.migration_id(); }

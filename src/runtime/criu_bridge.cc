@@ -59,7 +59,7 @@ Result<std::unique_ptr<CriuBridge>> CriuBridge::start(Settings settings) {
   TRY_ASSIGN(bridge->images_, open_file(bridge->settings_.images_directory, O_RDONLY | O_DIRECTORY));
   TRY_ASSIGN(bridge->work_, open_file(bridge->settings_.work_directory, O_RDONLY | O_DIRECTORY));
   TRY_ASSIGN(bridge->listener_, listen_unix(bridge->settings_.socket, SOCK_SEQPACKET));
-  bridge->wake_.reset(::eventfd(0, EFD_CLOEXEC));
+  bridge->wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!bridge->wake_) return fail_errno("eventfd");
   bridge->thread_ = std::thread([raw = bridge.get()] { raw->serve(); });
   return bridge;
@@ -67,20 +67,35 @@ Result<std::unique_ptr<CriuBridge>> CriuBridge::start(Settings settings) {
 
 CriuBridge::~CriuBridge() {
   refuse();
-  if (wake_) {
-    uint64_t one = 1;
-    (void)!::write(wake_.get(), &one, sizeof one);
-  }
+  stopping_ = true;
+  wake();
   if (thread_.joinable()) thread_.join();
   if (listener_) ::unlink(settings_.socket.c_str());
 }
 
+void CriuBridge::wake() {
+  if (wake_) ::eventfd_write(wake_.get(), 1);
+}
+
+void CriuBridge::watch_runc(int pidfd) {
+  runc_pidfd_ = pidfd;
+  wake();
+}
+
 // runC starts criu more than once (it asks for the version first), one after the other.
 void CriuBridge::serve() {
-  for (;;) {
-    pollfd items[2] = {{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    if (::poll(items, 2, -1) < 0 && errno != EINTR) break;
-    if (items[1].revents != 0) break;
+  while (!stopping_) {
+    pollfd items[3] = {
+        {listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {runc_pidfd_.load(), POLLIN, 0}};
+    if (::poll(items, 3, -1) < 0 && errno != EINTR) break;
+    if (items[1].revents != 0) {
+      eventfd_t count;
+      ::eventfd_read(wake_.get(), &count);
+    }
+    if (items[2].revents != 0 && items[0].revents == 0) {
+      end("runc ended");
+      runc_pidfd_ = -1;
+    }
     if (items[0].revents == 0) continue;
     ScopedFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!connection) continue;
@@ -113,10 +128,15 @@ Result<> CriuBridge::relay(int runc, int criu) {
       if (errno == EINTR) continue;
       return fail_errno("poll");
     }
+    if (items[2].revents != 0 && !stopping_) {
+      eventfd_t count;
+      ::eventfd_read(wake_.get(), &count);
+      items[2].revents = 0;
+    }
     if (items[1].revents != 0) {
       TRY_ASSIGN(bool more, pass_response(runc, criu));
       if (!more) return {};
-    } else if (items[2].revents != 0) {
+    } else if (items[2].revents != 0 && stopping_) {
       return fail("stopped");
     } else if (items[0].revents != 0) {
       TRY(pass_request(runc, criu));
@@ -129,6 +149,7 @@ Result<> CriuBridge::pass_request(int runc, int criu) {
   auto packet = receive_packet(runc);
   if (!packet) {
     ::shutdown(criu, SHUT_WR);
+    if (working_) end("runc ended");
     return fail(std::move(packet.error()).during("runc ended"));
   }
   criu::Request request;
@@ -136,6 +157,7 @@ Result<> CriuBridge::pass_request(int runc, int criu) {
   const bool is_work = request.type() == criu::DUMP || request.type() == criu::RESTORE;
   if (!is_work) return send_packet(criu, packet->bytes, borrowed(packet->fds));
 
+  working_ = true;
   // CRIU resolves these two in the descriptor table of its peer, which is this process.
   criu::Options& options = *request.mutable_options();
   options.set_images_dir_fd(images_.get());
@@ -150,7 +172,7 @@ Result<> CriuBridge::pass_request(int runc, int criu) {
 Result<bool> CriuBridge::pass_response(int runc, int criu) {
   auto packet = receive_packet(criu);
   if (!packet) {
-    end("criu ended without an answer");
+    if (working_) end("criu ended without an answer");
     return false;
   }
   criu::Response response;

@@ -7,10 +7,12 @@
 // passed post-restore fails and CRIU kills what it restored.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -60,12 +62,15 @@ class CriuBridge {
   void release(CriuPoint point);
   // Makes every held point fail, now and later.
   void refuse();
+  // PIDFD of the runC that was started; borrowed. If it ends without having asked CRIU for anything, waits end too.
+  void watch_runc(int pidfd);
   // When CRIU reached POINT.
   std::optional<Clock::time_point> reached_at(CriuPoint point);
 
  private:
   explicit CriuBridge(Settings settings) : settings_(std::move(settings)) {}
   void serve();
+  void wake();
   Result<> serve_connection(ScopedFd criu);
   Result<> relay(int runc, int criu);
   Result<> pass_request(int runc, int criu);
@@ -76,7 +81,10 @@ class CriuBridge {
 
   Settings settings_;
   ScopedFd listener_;
-  ScopedFd wake_;  // eventfd: stop
+  ScopedFd wake_;  // eventfd: stop, or a pidfd to watch
+  std::atomic<bool> stopping_ = false;
+  std::atomic<int> runc_pidfd_ = -1;
+  bool working_ = false;  // the dump or restore has been asked for; serving thread only
   ScopedFd images_;
   ScopedFd work_;
   std::thread thread_;

@@ -22,6 +22,8 @@ std::vector<std::string> relevant_log_lines(std::string_view log, size_t lines_m
   std::vector<std::string> relevant;
   for (const std::string& line : split_lines(log)) {
     if (line.find("Error (") == std::string::npos) continue;
+    // Printed, and without consequence, wherever root lacks CAP_SYS_RESOURCE.
+    if (line.find("rlimit: Can't setup RLIMIT_NOFILE") != std::string::npos) continue;
     std::string text = printable(line);
     if (std::ranges::find(relevant, text) == relevant.end()) relevant.push_back(std::move(text));
     if (relevant.size() == lines_max) break;
@@ -29,10 +31,17 @@ std::vector<std::string> relevant_log_lines(std::string_view log, size_t lines_m
   return relevant;
 }
 
-std::vector<std::string> relevant_log_lines_of(const std::filesystem::path& path) {
-  auto text = read_file(path, size_t{64} << 20);
-  if (!text) return {};
-  return relevant_log_lines(*text);
+std::vector<std::string> failure_log(const std::filesystem::path& work_directory, const std::string& log) {
+  if (auto text = read_file(work_directory / log, size_t{64} << 20)) {
+    auto lines = relevant_log_lines(*text);
+    if (!lines.empty()) return lines;
+  }
+  std::vector<std::string> lines;
+  if (auto text = read_file(work_directory / "runc.log", size_t{1} << 20)) {
+    for (const std::string& line : split_lines(*text)) lines.push_back(printable(line));
+    if (lines.size() > 3) lines.erase(lines.begin(), lines.end() - 3);
+  }
+  return lines;
 }
 
 }  // namespace godwit

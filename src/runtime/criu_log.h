@@ -12,7 +12,7 @@ namespace godwit {
 // bytes and cleared of control characters.
 std::vector<std::string> relevant_log_lines(std::string_view log, size_t lines_max = 6);
 
-// Of the file; empty if it cannot be read.
-std::vector<std::string> relevant_log_lines_of(const std::filesystem::path& path);
+// Of CRIU's LOG in the work directory; if that tells nothing, the end of what runC printed (runc.log there).
+std::vector<std::string> failure_log(const std::filesystem::path& work_directory, const std::string& log);
 
 }  // namespace godwit
