@@ -38,12 +38,14 @@ SessionEnd MigrateSession::run(const control::MigrateRequest& request) {
     while (stream->next(event)) inbox_.push(event);
     inbox_.push(StreamEnded{stream->finish()});
   });
+  Deadline tick = Clock::now() + kTick;
   while (!end_) {
-    const Deadline tick = Clock::now() + kTick;
     if (auto event = inbox_.pop_until(tick))
       std::visit([this](auto& what) { handle(what); }, *event);
     check_deadline();
-    if (!end_) display_.tick();
+    if (Clock::now() < tick) continue;
+    display_.tick();
+    tick = Clock::now() + kTick;
   }
   client_.abort();
   reader.join();

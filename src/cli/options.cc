@@ -118,7 +118,8 @@ std::expected<CommandLine, CommandLineEnd> parse_command_line(int argc, const ch
   app.require_subcommand(1);
   app.add_option("--socket", line.socket, "The local agent's socket")
       ->envname("GODWIT_SOCKET")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->take_last();
   app.set_version_flag("--version", std::string("godwit ") + GODWIT_VERSION);
   add_migrate_and_check(app, line, all);
   add_queries(app, line, all);

@@ -21,9 +21,11 @@ class TerminalDisplay : public ProgressDisplay {
   ~TerminalDisplay() override { erase(); }
 
   void progress(const control::Progress& event) override {
-    if (auto finished = state_.take(event, Clock::now()))
+    if (const auto finished = state_.take(event, Clock::now())) {
       put_above(finished_line(*finished, PhaseEnd::kDone, style()));
-    draw();
+    } else {
+      draw();
+    }
   }
   void notice(const std::string& text) override { put_above(printable(text)); }
   void tick() override {
@@ -31,9 +33,9 @@ class TerminalDisplay : public ProgressDisplay {
     draw();
   }
   void close(PhaseEnd end) override {
-    if (auto finished = state_.finish(Clock::now()))
-      put_above(finished_line(*finished, end, style()));
+    const auto finished = state_.finish(Clock::now());
     closed_ = true;
+    if (finished) put_above(finished_line(*finished, end, style()));
     erase();
   }
 
@@ -43,14 +45,21 @@ class TerminalDisplay : public ProgressDisplay {
     const int width = console_.width();
     return {width > 1 ? static_cast<size_t>(width - 1) : 0, console_.utf8, console_.color};
   }
+  std::string current_line() const {
+    return closed_ ? "" : live_line(state_, Clock::now(), frame_, style());
+  }
   void draw() {
     if (closed_) return;
-    const std::string line = live_line(state_, Clock::now(), frame_, style());
+    const std::string line = current_line();
     if (line == shown_) return;
     console_.err("\r" + line + "\x1b[K");
     shown_ = line;
   }
-  void put_above(const std::string& line) { console_.err("\r" + line + "\x1b[K\n" + shown_); }
+  // LINE takes the live line's place, and the live line the next.
+  void put_above(const std::string& line) {
+    shown_ = current_line();
+    console_.err("\r" + line + "\x1b[K\n" + shown_);
+  }
   void erase() {
     if (!shown_.empty()) console_.err("\r\x1b[K");
     shown_.clear();

@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kPhaseColumns = 12;
 constexpr size_t kBarCells = 20;
+constexpr size_t kClippedColumnsMin = 12;
 constexpr std::array<std::string_view, 10> kSpinner = {"⠋", "⠙", "⠹", "⠸", "⠼",
                                                        "⠴", "⠦", "⠧", "⠇", "⠏"};
 constexpr std::array<std::string_view, 4> kSpinnerAscii = {"|", "/", "-", "\\"};
@@ -39,7 +40,8 @@ struct Field {
   int rank = 0;
 };
 
-// Two blanks between fields. The last field may be clipped, the others are there whole or not.
+// Two blanks between fields. A field that does not fit is left out, but the last one is clipped if
+// what remains of it is worth reading.
 std::string fitted(std::vector<Field> fields, size_t width) {
   std::vector<size_t> by_rank;
   for (size_t i = 0; i < fields.size(); ++i) by_rank.push_back(i);
@@ -50,13 +52,15 @@ std::string fitted(std::vector<Field> fields, size_t width) {
     Field& field = fields[i];
     const size_t room = left > 2 ? left - 2 : 0;
     if (columns_of(field.text) > room)
-      field.text = i + 1 == fields.size() ? clipped(field.text, room) : "";
+      field.text =
+          i + 1 == fields.size() && room >= kClippedColumnsMin ? clipped(field.text, room) : "";
     if (!field.text.empty()) left -= columns_of(field.text) + 2;
   }
   std::string line;
   for (const Field& field : fields) {
     if (!field.text.empty()) line += "  " + field.text;
   }
+  line.erase(line.find_last_not_of(' ') + 1);
   return line;
 }
 
