@@ -93,7 +93,7 @@ void MigrateSession::handle(Interrupted&) {
   }
   cancel_wanted_ = true;
   display_.notice("cancelling; " + request_.container() +
-                  " goes on on this host. ^C again leaves without waiting for it");
+                  " goes on running on this host unless it has moved already (again: do not wait)");
   if (!id_.empty()) {
     begin_cancel();
   } else {
@@ -104,8 +104,9 @@ void MigrateSession::handle(Interrupted&) {
 void MigrateSession::handle(CancelAnswered& answered) {
   if (report_ || end_) return;
   // Too late, for example: the migration then goes on to its end.
-  display_.notice(answered.reply ? answered.reply->text()
-                                 : "not cancelled: " + answered.reply.error().text());
+  const std::string text =
+      answered.reply ? answered.reply->text() : "not cancelled: " + answered.reply.error().text();
+  if (!text.empty()) display_.notice(text);
 }
 
 void MigrateSession::begin_cancel() {
