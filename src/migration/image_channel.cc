@@ -1,5 +1,7 @@
 #include "migration/image_channel.h"
 
+#include <sys/eventfd.h>
+
 #include "wire/frame.h"
 
 namespace godwit {
@@ -10,19 +12,49 @@ class ImageSending::Sink : public ImageSink {
       : connection_(connection), progress_(std::move(progress)) {}
 
   Result<> begin(uint32_t file, const std::string& name) override {
-    return connection_.send_frame({.type = wire::FrameType::kFileBegin, .index = file}, name);
+    return send({.type = wire::FrameType::kFileBegin, .index = file}, name);
   }
   Result<> data(uint32_t file, uint64_t offset, std::string_view bytes) override {
-    TRY(connection_.send_frame({.type = wire::FrameType::kFileData, .index = file, .offset = offset}, bytes));
+    TRY(send({.type = wire::FrameType::kFileData, .index = file, .offset = offset}, bytes));
     sent_ += bytes.size();
     progress_(sent_);
     return {};
   }
   Result<> end(uint32_t file, uint64_t size) override {
-    return connection_.send_frame({.type = wire::FrameType::kFileEnd, .index = file, .offset = size});
+    return send({.type = wire::FrameType::kFileEnd, .index = file, .offset = size}, {});
+  }
+  Result<> images_end(uint32_t files, uint64_t bytes) {
+    TRY(send({.type = wire::FrameType::kImagesEnd, .index = files, .offset = bytes}, {}));
+    return flush();
   }
 
  private:
+  // A container has some sixty image files of a few hundred bytes: a system call and a wake-up of the target for each
+  // of their frames would take longer than the bytes do.
+  static constexpr size_t kGather = size_t{64} << 10;
+
+  Result<> send(wire::FrameHeader header, std::string_view payload) {
+    header.length = static_cast<uint32_t>(payload.size());
+    char encoded[wire::kFrameHeaderBytes];
+    wire::encode_frame_header(header, encoded);
+    gathered_.append(encoded, sizeof encoded);
+    if (payload.size() < kGather) {
+      gathered_.append(payload);
+      return gathered_.size() < kGather ? Result<>() : flush();
+    }
+    Result<> sent = connection_.send({gathered_, payload});
+    gathered_.clear();
+    return sent;
+  }
+
+  Result<> flush() {
+    if (gathered_.empty()) return {};
+    Result<> sent = connection_.send({gathered_});
+    gathered_.clear();
+    return sent;
+  }
+
+  std::string gathered_;
   DataConnection& connection_;
   std::function<void(uint64_t)> progress_;
   uint64_t sent_ = 0;
@@ -33,7 +65,8 @@ ImageSending::ImageSending(std::filesystem::path directory, std::unique_ptr<Data
     : connection_(std::move(connection)),
       sink_(std::make_unique<Sink>(*connection_, std::move(progress))),
       reader_(std::move(directory), *sink_) {
-  thread_ = std::thread([this] { result_ = reader_.run(dumped_, cancelled_); });
+  wake_.reset(::eventfd(0, EFD_CLOEXEC));
+  thread_ = std::thread([this] { result_ = reader_.run(dumped_, cancelled_, wake_.get()); });
 }
 
 ImageSending::~ImageSending() {
@@ -43,14 +76,15 @@ ImageSending::~ImageSending() {
 
 Result<> ImageSending::finish() {
   dumped_ = true;
+  ::eventfd_write(wake_.get(), 1);
   if (thread_.joinable()) thread_.join();
   TRY(result_);
-  return connection_->send_frame(
-      {.type = wire::FrameType::kImagesEnd, .index = reader_.files(), .offset = reader_.bytes()});
+  return sink_->images_end(reader_.files(), reader_.bytes());
 }
 
 void ImageSending::cancel() {
   cancelled_ = true;
+  ::eventfd_write(wake_.get(), 1);
   connection_->cancel();
 }
 

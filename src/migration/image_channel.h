@@ -37,6 +37,7 @@ class ImageSending {
   std::unique_ptr<DataConnection> connection_;
   std::unique_ptr<Sink> sink_;
   ImageReader reader_;
+  ScopedFd wake_;
   std::atomic<bool> dumped_ = false;
   std::atomic<bool> cancelled_ = false;
   Result<> result_;

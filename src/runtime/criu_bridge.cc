@@ -39,11 +39,19 @@ std::vector<int> borrowed(const std::vector<ScopedFd>& fds) {
   return numbers;
 }
 
-std::string notify_refusal() {
+std::string notify_answer(bool success) {
   criu::Request answer;
   answer.set_type(criu::NOTIFY);
-  answer.set_notify_success(false);
+  answer.set_notify_success(success);
   return answer.SerializeAsString();
+}
+
+// Notifications that runC does nothing about for its own containers (libcontainer's criuNotifications). Most of them
+// come while the container stands still, and each way to runC and back is a wake-up of two processes.
+bool runc_ignores(const std::string& script) {
+  return script == "network-lock" || script == "network-unlock" || script == "query-ext-files" ||
+         script == "pre-restore" || script == "post-setup-namespaces" || script == "pre-resume" ||
+         script == "post-resume" || script == "pre-dump";
 }
 
 }  // namespace
@@ -197,17 +205,21 @@ Result<bool> CriuBridge::pass_response(int runc, int criu) {
   // container first, so that nothing of its work is left for after the commit.
   const bool hold_first = point && *point != CriuPoint::kPostRestore;
   if (hold_first && !hold(*point, pid)) {
-    TRY(send_packet(criu, notify_refusal()));
+    TRY(send_packet(criu, notify_answer(false)));
+    return true;
+  }
+  if (runc_ignores(response.notify().script())) {
+    TRY(send_packet(criu, notify_answer(true)));
     return true;
   }
   TRY(send_packet(runc, packet->bytes, fds));
   auto answer = receive_packet(runc);
   if (!answer) {
-    TRY(send_packet(criu, notify_refusal()));
+    TRY(send_packet(criu, notify_answer(false)));
     return fail(std::move(answer.error()).during("runc ended at " + response.notify().script()));
   }
   if (point && !hold_first && !hold(*point, pid)) {
-    TRY(send_packet(criu, notify_refusal()));
+    TRY(send_packet(criu, notify_answer(false)));
     return true;
   }
   TRY(send_packet(criu, answer->bytes));

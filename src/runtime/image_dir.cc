@@ -27,7 +27,7 @@ bool is_pages_file(const std::string& name) { return name.starts_with("pages-") 
 
 }  // namespace
 
-Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled) {
+Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled, int wake) {
   buffer_.resize(kChunk);
   ScopedFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!watch) return fail_errno("inotify");
@@ -39,9 +39,8 @@ Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<boo
     TRY_ASSIGN(bool sent, send_new_pages());
     if (sent) continue;
     if (last) return send_rest();
-    // Woken by the next write, or after 2 ms to look at the flags.
-    pollfd item{watch.get(), POLLIN, 0};
-    ::poll(&item, 1, 2);
+    pollfd items[2] = {{watch.get(), POLLIN, 0}, {wake, POLLIN, 0}};
+    ::poll(items, 2, -1);
     char events[4096];
     while (::read(watch.get(), events, sizeof events) > 0) {
     }

@@ -33,8 +33,8 @@ class ImageReader {
       : directory_(std::move(directory)), sink_(sink) {}
 
   // Sends what CRIU has written so far, again and again, until DUMPED is set and everything has been sent; the rest
-  // of the files follows. Runs in a thread of its own.
-  Result<> run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled);
+  // of the files follows. Runs in a thread of its own; WAKE (an eventfd) makes it look at the flags.
+  Result<> run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled, int wake);
 
   uint32_t files() const { return next_file_; }
   uint64_t bytes() const { return bytes_; }
