@@ -1,9 +1,5 @@
 #include "network/recreate.h"
 
-#include <linux/if_link.h>
-#include <linux/veth.h>
-#include <net/if.h>
-
 #include <filesystem>
 #include <thread>
 
@@ -15,6 +11,7 @@
 #include "network/link_message.h"
 #include "network/sysctls.h"
 #include "network/validate.h"
+#include "network/veth_message.h"
 #include "network/volatile_tables.h"
 
 namespace godwit::network {
@@ -37,38 +34,6 @@ Result<> check_path(const std::string& text) {
 // "gw", ten digits of the migration's id, and the link's number: at most 14 bytes.
 std::string host_end_name(const std::string& id, int number) {
   return "gw" + id.substr(0, 10) + std::to_string(number);
-}
-
-ifinfomsg with_index(uint32_t index) {
-  ifinfomsg header{};
-  header.ifi_index = static_cast<int>(index);
-  return header;
-}
-
-// The request, in the container's namespace, for LINK and its other end HOST_NAME in the namespace
-// HOST_NETNS_FD. Made from this side because only the first of the two ends may ask for an index.
-NetlinkRequest veth_request(const peer::Link& link, uint32_t index, const std::string& host_name,
-                            int host_netns_fd) {
-  NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(index));
-  request.add_string(IFLA_IFNAME, link.name());
-  request.add(IFLA_ADDRESS, link.mac());
-  request.add_u32(IFLA_MTU, link.mtu());
-  request.add_u32(IFLA_TXQLEN, link.txqlen());
-  request.nest(IFLA_LINKINFO, [&](NetlinkRequest& info) {
-    info.add_string(IFLA_INFO_KIND, "veth");
-    info.nest(IFLA_INFO_DATA, [&](NetlinkRequest& data) {
-      data.nest(VETH_INFO_PEER, [&](NetlinkRequest& peer) {
-        ifinfomsg header{};
-        peer.append({reinterpret_cast<const char*>(&header), sizeof(header)});
-        peer.add_string(IFLA_IFNAME, host_name);
-        peer.add(IFLA_ADDRESS, as_bytes(high_mac()));
-        peer.add_u32(IFLA_MTU, link.mtu());
-        peer.add_u32(IFLA_TXQLEN, link.txqlen());
-        peer.add_u32(IFLA_NET_NS_FD, static_cast<uint32_t>(host_netns_fd));
-      });
-    });
-  });
-  return request;
 }
 
 }  // namespace

@@ -125,10 +125,9 @@ Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message,
     return fail("route " + describe(route) +
                 " depends on the source address or the TOS, which cannot be carried");
   if (attributes.has(RTA_METRICS)) TRY(parse_metrics(attributes.nested(RTA_METRICS), route));
-  if (auto index = attributes.u32(RTA_OIF))
-    TRY(parse_hop(*index, header.rtm_flags, 1, attributes, names, route));
-  else
-    TRY(parse_hops(attributes.bytes(RTA_MULTIPATH), names, route));
+  auto index = attributes.u32(RTA_OIF);
+  TRY(index ? parse_hop(*index, header.rtm_flags, 1, attributes, names, route)
+            : parse_hops(attributes.bytes(RTA_MULTIPATH), names, route));
   return route;
 }
 

@@ -66,7 +66,8 @@ void read_directory(int root, const std::string& path, int depth, peer::NetworkS
   while (const dirent* entry = readdir(directory.get())) {
     std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
-    std::string below = path == "." ? name : path + "/" + name;
+    std::string below = path == "." ? "" : path + "/";
+    below += name;
     if (entry->d_type == DT_DIR)
       read_directory(root, below, depth - 1, state);
     else if (is_allowed_sysctl(below))
