@@ -46,7 +46,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.node = config.node;
   host.runc = {.runc = find_program(config.runtime.runc, "runc", nullptr),
                .root = config.runtime.root,
-               .criu_stub = helpers / "stub"};
+               .helpers = helpers};
   host.criu = find_program(config.runtime.criu, "criu", kBootstrapCriu);
   host.stream_keeper = helpers / "stream_keeper";
   host.run_directory = config.agent.run_dir;

@@ -17,8 +17,8 @@ Result<> check_hello(const peer::Hello& hello);
 // The source's judgement of the answer. EXPECTED is the node the user named.
 Result<> check_hello_reply(const peer::HelloReply& reply, const std::string& expected);
 
-// What godwit asks of CRIU on both sides.
-void use_common_criu_options(criu::Options& options);
+// What godwit asks of CRIU on both sides. SIMPLE_CGROUPS: peer::Prepare.
+void use_common_criu_options(bool simple_cgroups, criu::Options& options);
 
 // Size limit of the tmpfs that takes the images of a container with MEMORY_BYTES in use.
 uint64_t image_tmpfs_bytes(uint64_t memory_bytes);

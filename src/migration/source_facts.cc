@@ -39,6 +39,16 @@ uint64_t memory_in_use(const std::vector<pid_t>& processes) {
   return sum;
 }
 
+// Without a cgroup namespace the container cannot make cgroups that CRIU would have to know; what somebody made
+// below its cgroup from outside shows as a directory.
+bool has_simple_cgroups(const SourceFacts& facts) {
+  if (facts.spec.own_cgroupns) return false;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(facts.container.freezer_cgroup, error))
+    if (entry.is_directory(error)) return false;
+  return !error;
+}
+
 void look_at_network(SourceFacts& facts) {
   if (!facts.spec.netns_path) {
     facts.problems.push_back(problem(
@@ -119,6 +129,7 @@ Result<SourceFacts> collect_source_facts(const Host& host, const std::string& co
   TRY_ASSIGN(facts.processes, proc::processes_in_cgroup(facts.container.freezer_cgroup));
   TRY_ASSIGN(facts.streams, find_streams(facts.container.pid, facts.spec.terminal));
   facts.memory_bytes = memory_in_use(facts.processes);
+  facts.simple_cgroups = has_simple_cgroups(facts);
 
   look_at_network(facts);
   for (peer::Problem& found : find_obstacles(facts.processes, facts.streams))

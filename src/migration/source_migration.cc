@@ -116,6 +116,7 @@ Step<> SourceMigration::prepare() {
   peer::SourceMessage request;
   peer::Prepare& prepare = *request.mutable_prepare();
   *prepare.mutable_network() = facts_.network;
+  prepare.set_simple_cgroups(facts_.simple_cgroups);
   for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
   auto reply = ask("prepare", request, host_.step_timeout);
   if (!reply) return std::unexpected(std::move(reply.error()));
@@ -160,9 +161,9 @@ Step<> SourceMigration::start_checkpoint() {
       .work_directory = work,
       .descriptors = {},
       .edit_options =
-          [streams = facts_.streams](criu::Options& options) {
-            declare_streams(streams, options);
-            use_common_criu_options(options);
+          [this](criu::Options& options) {
+            declare_streams(facts_.streams, options);
+            use_common_criu_options(facts_.simple_cgroups, options);
           },
       .hold_at = {CriuPoint::kPreDump, CriuPoint::kPostDump},
   });
@@ -172,7 +173,9 @@ Step<> SourceMigration::start_checkpoint() {
                                                        .images = images,
                                                        .work = work,
                                                        .bridge_socket = directory / "criu.sock",
-                                                       .log_fd = log->get()});
+                                                       .log_fd = log->get(),
+                                                       .private_tmp = can_do_without_tmp(
+                                                           facts_.spec, facts_.container.bundle)});
   if (!checkpoint) return failed_here("prepare", std::move(checkpoint.error()));
   checkpoint_.emplace(std::move(*checkpoint));
   bridge_->watch_runc(checkpoint_->pidfd());
@@ -261,7 +264,11 @@ Step<> SourceMigration::commit() {
   request.mutable_commit();
   auto reply = control_->call(request, in(host_.step_timeout));
   report_.set_downtime_ms(ms_between(frozen_at_, Clock::now()));
-  if (reply && reply->has_commit()) return {};
+  if (reply && reply->has_commit()) {
+    (*report_.mutable_figures())["attach_ms"] = reply->commit().attach_ms();
+    (*report_.mutable_figures())["resume_ms"] = reply->commit().resume_ms();
+    return {};
+  }
   // The target says itself that nothing of the container has run there and that it has been removed.
   if (reply && reply->has_failure())
     return std::unexpected(StepFailure{reply->failure().step(), request_.target, reply->failure().cause(),

@@ -128,7 +128,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (auto done = prepare_network(prepare.network()); !done) return failed(done.error());
   if (auto done = prepare_bundle(); !done) return failed(done.error());
   if (auto done = prepare_streams(prepare); !done) return failed(done.error());
-  if (auto done = start_restore(); !done) return failed(done.error());
+  if (auto done = start_restore(prepare.simple_cgroups()); !done) return failed(done.error());
   auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
   if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
 
@@ -157,6 +157,10 @@ Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
   TRY_ASSIGN(auto network, network::RecreatedNamespace::create(state, *spec_.netns_path,
                                                                bridge_on_target(host_, preflight_), id()));
   network_.emplace(std::move(network));
+  TRY_ASSIGN(auto announcer, network::Announcer::open(network_->netns_fd(), state));
+  announcer_.emplace(std::move(announcer));
+  TRY_ASSIGN(auto sender, network::FrameSender::open());
+  frame_sender_.emplace(std::move(sender));
   return {};
 }
 
@@ -185,7 +189,7 @@ Result<> TargetMigration::prepare_streams(const peer::Prepare& prepare) {
   return streams_->listen_for_terminal(directory() / "console.sock");
 }
 
-Result<> TargetMigration::start_restore() {
+Result<> TargetMigration::start_restore(bool simple_cgroups) {
   const auto socket = directory() / "criu.sock";
   TRY_ASSIGN(bridge_, CriuBridge::start({
                           .socket = socket,
@@ -194,9 +198,9 @@ Result<> TargetMigration::start_restore() {
                           .work_directory = directory() / "work",
                           .descriptors = streams_->descriptors(),
                           .edit_options =
-                              [this](criu::Options& options) {
+                              [this, simple_cgroups](criu::Options& options) {
                                 streams_->declare(options);
-                                use_common_criu_options(options);
+                                use_common_criu_options(simple_cgroups, options);
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                               },
                           .hold_at = {CriuPoint::kRequest, CriuPoint::kPostRestore},
@@ -209,7 +213,8 @@ Result<> TargetMigration::start_restore() {
                                              .work = directory() / "work",
                                              .bridge_socket = socket,
                                              .console_socket = spec_.terminal ? directory() / "console.sock" : "",
-                                             .log_fd = log.get()}));
+                                             .log_fd = log.get(),
+                                             .private_tmp = can_do_without_tmp(spec_, bundle_)}));
   restore_.emplace(std::move(restore));
   bridge_->watch_runc(restore_->pidfd());
   // CRIU kills what it has restored when it is refused, runC then removes the container; what it leaves is removed.
@@ -245,14 +250,28 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
     return failed("restore", set.error());
   bridge_->release(CriuPoint::kRequest);
   // While CRIU restores, the namespace becomes what it was at the freeze.
-  if (auto applied = network_->apply_volatile(switch_over.network()); !applied)
-    return failed("restore", applied.error());
+  if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
   auto restored = bridge_->await(CriuPoint::kPostRestore, Clock::now() + host_.step_timeout);
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
   reply.set_restore_ms(restore_watch.ms());
   reply.set_memory_peak_bytes(memory_peak_bytes_);
   set_state(State::kRestored);
   return message;
+}
+
+// Addresses seldom change between the preparation and the freeze; if they did, others are announced.
+Result<> TargetMigration::update_network(const peer::NetworkState& now) {
+  TRY(network_->apply_volatile(now));
+  auto texts = [](const peer::NetworkState& state) {
+    std::vector<std::string> list;
+    for (const peer::Address& address : state.addresses()) list.push_back(address.SerializeAsString());
+    return list;
+  };
+  if (texts(now) == texts(network_state_)) return {};
+  *network_state_.mutable_addresses() = now.addresses();
+  TRY_ASSIGN(auto announcer, network::Announcer::open(network_->netns_fd(), network_state_));
+  announcer_.emplace(std::move(announcer));
+  return {};
 }
 
 std::unique_ptr<ImageReceiving> TargetMigration::take_receiving(Deadline deadline) {
@@ -288,9 +307,9 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
 Result<> TargetMigration::attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames) {
   TRY(network_->attach());
   network_->commit();
-  TRY(network::announce(network_->netns_fd(), network_state_));
+  TRY(announcer_->send());
   const std::vector<std::string> list(frames.begin(), frames.end());
-  TRY_ASSIGN(auto count, network::deliver_frames(network_->host_ends(), list));
+  TRY_ASSIGN(auto count, frame_sender_->send(network_->host_ends(), list));
   frames_delivered_ += static_cast<uint32_t>(count.delivered);
   return {};
 }
@@ -301,7 +320,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   peer::TargetMessage message;
   peer::FinishReply& reply = *message.mutable_finish();
   const std::vector<std::string> frames(finish.frames().begin(), finish.frames().end());
-  auto count = network::deliver_frames(network_->host_ends(), frames);
+  auto count = frame_sender_->send(network_->host_ends(), frames);
   if (count) frames_delivered_ += static_cast<uint32_t>(count->delivered);
   auto figure = [&](const char* name, double value) {
     peer::Figure* entry = reply.add_figures();
@@ -327,9 +346,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
 }
 
 void TargetMigration::go_on_announcing() {
-  auto announcer = network::Announcer::open(network_->netns_fd(), network_state_);
-  if (!announcer) return;
-  announcing_ = std::jthread([announcer = std::move(*announcer)](std::stop_token stop) mutable {
+  announcing_ = std::jthread([announcer = std::move(*announcer_)](std::stop_token stop) mutable {
     std::mutex mutex;
     std::condition_variable_any wake;
     for (int i = 0; i < kLaterAnnouncements && !stop.stop_requested(); ++i) {

@@ -21,6 +21,8 @@
 #include "migration/control_channel.h"
 #include "migration/host.h"
 #include "migration/image_channel.h"
+#include "network/announce.h"
+#include "network/frame_delivery.h"
 #include "network/recreate.h"
 #include "peer.pb.h"
 #include "runtime/criu_bridge.h"
@@ -74,7 +76,8 @@ class TargetMigration {
   Result<> prepare_network(const peer::NetworkState& network);
   Result<> prepare_bundle();
   Result<> prepare_streams(const peer::Prepare& prepare);
-  Result<> start_restore();
+  Result<> start_restore(bool simple_cgroups);
+  Result<> update_network(const peer::NetworkState& now);
   Result<> attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
   std::unique_ptr<ImageReceiving> take_receiving(Deadline deadline);
@@ -98,6 +101,9 @@ class TargetMigration {
   std::optional<ScopedTmpfs> work_;
   std::optional<network::RecreatedNamespace> network_;
   peer::NetworkState network_state_;
+  // Opened early: closing a packet socket waits for a grace period of the kernel, so they are kept past the resume.
+  std::optional<network::Announcer> announcer_;
+  std::optional<network::FrameSender> frame_sender_;
   std::optional<StreamReplacements> streams_;
   std::unique_ptr<CriuBridge> bridge_;
   std::optional<Subprocess> restore_;

@@ -18,6 +18,7 @@ bool is_bind(const json& mount) {
 
 void read_namespaces(const json& linux_part, OciSpec& spec) {
   for (const json& entry : linux_part.value("namespaces", json::array())) {
+    if (entry.value("type", "") == "cgroup") spec.own_cgroupns = true;
     if (entry.value("type", "") != "network") continue;
     const std::string path = entry.value("path", "");
     if (path.empty()) {
@@ -45,7 +46,19 @@ OciSpec read_spec(const json& config, const std::filesystem::path& bundle) {
   return spec;
 }
 
+bool is_below_tmp(const std::filesystem::path& path) {
+  std::error_code error;
+  auto real = std::filesystem::weakly_canonical(path, error);
+  const std::string text = (error ? path : real).string();
+  return text == "/tmp" || text.starts_with("/tmp/");
+}
+
 }  // namespace
+
+bool can_do_without_tmp(const OciSpec& spec, const std::filesystem::path& bundle) {
+  return !is_below_tmp(bundle) && !is_below_tmp(spec.rootfs) &&
+         std::ranges::none_of(spec.bind_mounts, [](const BindMount& mount) { return is_below_tmp(mount.source); });
+}
 
 Result<OciSpec> parse_oci_spec(std::string_view config_json, const std::filesystem::path& bundle) {
   if (config_json.size() > kOciSpecBytesMax) return fail("config.json is longer than 1 MiB");

@@ -22,11 +22,15 @@ struct OciSpec {
   std::optional<std::string> netns_path;     // of the network namespace, if it is named
   bool own_netns = false;                    // a network namespace without a path
   bool terminal = false;
+  bool own_cgroupns = false;                 // a cgroup namespace
   std::vector<BindMount> bind_mounts;
   uint64_t memory_limit_bytes = 0;           // 0: none
 };
 
 inline constexpr size_t kOciSpecBytesMax = size_t{1} << 20;
+
+// True if neither BUNDLE nor anything that SPEC mounts is below /tmp.
+bool can_do_without_tmp(const OciSpec& spec, const std::filesystem::path& bundle);
 
 // BUNDLE makes a relative root path absolute. The text may come from a peer.
 Result<OciSpec> parse_oci_spec(std::string_view config_json, const std::filesystem::path& bundle);

@@ -48,11 +48,13 @@ Command Runc::command(std::vector<std::string> arguments) const {
 }
 
 Command Runc::criu_command(std::vector<std::string> arguments, const fs::path& socket,
-                           int log_fd) const {
+                           int log_fd, bool private_tmp) const {
   Command result = command(std::move(arguments));
+  if (private_tmp) result.argv.insert(result.argv.begin(), "--tmp");
+  result.argv.insert(result.argv.begin(), (paths_.helpers / "private_mounts").string());
   const char* path = std::getenv("PATH");
   result.environment = {
-      {"PATH", paths_.criu_stub.string() + ":" + (path != nullptr ? path : "/usr/sbin:/usr/bin")},
+      {"PATH", (paths_.helpers / "stub").string() + ":" + (path != nullptr ? path : "/usr/sbin:/usr/bin")},
       {"GODWIT_CRIU_SOCKET", socket.string()},
   };
   result.stdout_fd = log_fd;
@@ -103,7 +105,8 @@ Result<Subprocess> Runc::start_checkpoint(const CheckpointArguments& arguments) 
   return Subprocess::start(criu_command({"checkpoint", "--image-path", arguments.images.string(),
                                          "--work-path", arguments.work.string(),
                                          "--tcp-established", "--file-locks", arguments.name},
-                                        arguments.bridge_socket, arguments.log_fd));
+                                        arguments.bridge_socket, arguments.log_fd,
+                                        arguments.private_tmp));
 }
 
 Result<Subprocess> Runc::start_restore(const RestoreArguments& arguments) const {
@@ -115,7 +118,7 @@ Result<Subprocess> Runc::start_restore(const RestoreArguments& arguments) const 
     words.insert(words.end(), {"--console-socket", arguments.console_socket.string()});
   words.push_back(arguments.name);
   return Subprocess::start(
-      criu_command(std::move(words), arguments.bridge_socket, arguments.log_fd));
+      criu_command(std::move(words), arguments.bridge_socket, arguments.log_fd, arguments.private_tmp));
 }
 
 // A restore that was killed leaves the root file system bind-mounted below runC's state, and `runc delete` removes

@@ -15,7 +15,7 @@ namespace godwit {
 struct RuncPaths {
   std::filesystem::path runc;       // the program
   std::filesystem::path root;       // its --root, where it keeps its containers' state
-  std::filesystem::path criu_stub;  // directory that holds our `criu`
+  std::filesystem::path helpers;    // directory of the helper programs; stub/ in it has our `criu` and `tar`
 };
 
 struct ContainerState {
@@ -43,6 +43,7 @@ class Runc {
     std::filesystem::path work;
     std::filesystem::path bridge_socket;  // of the CriuBridge
     int log_fd = -1;                      // borrowed: runC's own messages
+    bool private_tmp = false;             // nothing that runC needs is below /tmp
   };
   // Started, not awaited: it ends after CRIU has.
   Result<Subprocess> start_checkpoint(const CheckpointArguments& arguments) const;
@@ -55,6 +56,7 @@ class Runc {
     std::filesystem::path bridge_socket;
     std::filesystem::path console_socket;  // empty: the container has no terminal
     int log_fd = -1;
+    bool private_tmp = false;
   };
   Result<Subprocess> start_restore(const RestoreArguments& arguments) const;
 
@@ -64,7 +66,7 @@ class Runc {
  private:
   Command command(std::vector<std::string> arguments) const;
   Command criu_command(std::vector<std::string> arguments, const std::filesystem::path& socket,
-                       int log_fd) const;
+                       int log_fd, bool private_tmp) const;
   RuncPaths paths_;
 };
 
