@@ -45,16 +45,39 @@ class Container:
         lab.exec(self.node, "ip", "netns", "delete", self.name)
 
 
-def start(lab, node, name, address, command, *, rootfs, options=(), output=True):
-    """Starts COMMAND in a container NAME on the node, at 10.99.2.x, its standard input /dev/null.
+def prepare(lab, node, name, address, command, *, rootfs, options=(), also=(), edit=None):
+    """Makes bundle and network namespace of a container NAME at 10.99.2.x, to be started by the caller.
 
-    OUTPUT: redirect to a file on the host, as a shell does; False: /dev/null. OPTIONS: tools/bundle's.
+    ALSO: further addresses with their prefix lengths. OPTIONS: tools/bundle's; what those cannot change is changed by
+    EDIT, which is called with what config.json holds.
     """
-    netns = lab.netns(node, name, f"{address}/{SUBNET_BITS}")
+    netns = lab.netns(node, name, f"{address}/{SUBNET_BITS}", *also)
     bundle = BUILD / "bundles" / name
     subprocess.run([str(TOOLS / "bundle"), str(bundle), "--rootfs", rootfs, "--netns", netns, *options,
                     "--", *command], check=True)
-    path = bundle / "output.log" if output else None
+    if edit:
+        config = json.loads((bundle / "config.json").read_text())
+        edit(config)
+        (bundle / "config.json").write_text(json.dumps(config, indent=2))
+    return Container(name, node, address, bundle, None)
+
+
+def create(lab, node, name, bundle):
+    """`runc create`: the program has not started."""
+    process = lab.popen(node, "runc", "create", "--bundle", str(bundle), name, stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if process.wait() != 0:
+        raise LabError(f"runc create {name} on {node}: exit status {process.returncode}")
+
+
+def start(lab, node, name, address, command, *, rootfs, options=(), output=True, also=(), edit=None):
+    """Starts COMMAND in a container, its standard input /dev/null.
+
+    OUTPUT: redirect to a file on the host, as a shell does; False: /dev/null. The rest as prepare().
+    """
+    container = prepare(lab, node, name, address, command, rootfs=rootfs, options=options, also=also, edit=edit)
+    bundle = container.bundle
+    path = container.output = bundle / "output.log" if output else None
     with open(path or os.devnull, "ab") as stream:
         if path:
             stream.truncate(0)
@@ -63,7 +86,7 @@ def start(lab, node, name, address, command, *, rootfs, options=(), output=True)
         if process.wait() != 0:
             said = path.read_text() if path else "(its output was not kept)"
             raise LabError(f"runc run {name} on {node}: exit status {process.returncode}: {said}")
-    return Container(name, node, address, bundle, path)
+    return container
 
 
 def start_redis(lab, node, name="redis", address="10.99.2.10", output=True):
@@ -75,9 +98,13 @@ def start_redis(lab, node, name="redis", address="10.99.2.10", output=True):
     return container
 
 
-def start_echo(lab, node, name="echo", address="10.99.2.11", resident_mib=16, output=True):
-    command = ["/bin/echo_server", "--port", str(ECHO_PORT), "--resident-mib", str(resident_mib)]
-    container = start(lab, node, name, address, command, rootfs=workload_rootfs(), output=output)
+def echo_command(resident_mib=16):
+    return ["/bin/echo_server", "--port", str(ECHO_PORT), "--resident-mib", str(resident_mib)]
+
+
+def start_echo(lab, node, name="echo", address="10.99.2.11", resident_mib=16, output=True, also=()):
+    container = start(lab, node, name, address, echo_command(resident_mib), rootfs=workload_rootfs(), output=output,
+                      also=also)
     lab.await_port(address, ECHO_PORT)
     return container
 
@@ -94,6 +121,10 @@ def start_memory_writer(lab, node, name="writer", address="10.99.2.12", output=T
 
 def redis_rootfs():
     return _tool_output("rootfs", "redis")
+
+
+def busybox_rootfs():
+    return _tool_output("rootfs", "busybox")
 
 
 def workload_rootfs():

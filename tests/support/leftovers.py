@@ -23,12 +23,12 @@ def compare(before, after):
     return lines
 
 
-def since(lab, node, before, settle_s=1.0):
-    """compare() with now. The kernel ends namespaces and cgroups after their last user is gone, so differences count
-    once they have lasted for settle_s."""
+def since(lab, node, before, settle_s=1.0, look=lambda inventory: inventory):
+    """compare() with now, where LOOK picks what counts. The kernel ends namespaces and cgroups after their last user
+    is gone, so differences count once they have lasted for settle_s."""
     end = time.monotonic() + settle_s
     while True:
-        lines = compare(before, snapshot(lab, node))
+        lines = compare(before, look(snapshot(lab, node)))
         if not lines or time.monotonic() > end:
             return lines
         time.sleep(0.05)

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
+import threading
+import time
 
 
 @dataclasses.dataclass
@@ -21,22 +24,88 @@ class Migration:
         return self.report.get("error") or self.errors.strip() or f"exit status {self.status}"
 
 
+class OngoingMigration:
+    """A `godwit migrate` that was started, followed by the lines of progress it prints.
+
+    with begin(lab, container, "node2") as ongoing: …; killed when the block is left before its end.
+    """
+
+    def __init__(self, lab, container, target, mode=None, source=None):
+        self._lab = lab
+        self._container = container
+        self._target = target
+        self.source = source or container.node
+        options = ["--mode", mode] if mode else []
+        self._process = lab.popen(self.source, "godwit", "migrate", container.name, "--to", target, *options,
+                                  "--json", text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE)
+        self._lines = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
+        self._process.stderr.close()
+
+    def await_phase(self, name, timeout_s=30):
+        """Returns as soon as the phase has begun."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while not any(_phase_of(line) == name for line in self._lines):
+                if self._ended or not self._changed.wait(end - time.monotonic()):
+                    raise TimeoutError(f"no phase {name} in: {''.join(self._lines)}")
+
+    def id(self):
+        said = self._lab.exec(self.source, "godwit", "status", "--json").stdout
+        return next(entry["id"] for entry in json.loads(said)["migrations"]
+                    if entry["ongoing"] and entry["container"] == self._container.name)
+
+    def interrupt(self):
+        """As ^C does."""
+        self._process.send_signal(signal.SIGINT)
+
+    def result(self, timeout_s=120):
+        """Waits for the end, and moves `container.node` along if the container moved."""
+        self._process.wait(timeout_s)
+        self._reader.join()
+        result = Migration(self._process.returncode, _last_object(self._process.stdout.read()), "".join(self._lines))
+        if result.migrated:
+            self._container.node = self._target
+        return result
+
+    def _read(self):
+        for line in self._process.stderr:
+            with self._changed:
+                self._lines.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+def begin(lab, container, target, **options):
+    return OngoingMigration(lab, container, target, **options)
+
+
 def migrate(lab, container, target, mode=None, source=None, timeout_s=120):
     """Runs it on the node the container is on, waits, and moves `container.node` along if it moved."""
-    options = ["--mode", mode] if mode else []
-    process = lab.popen(source or container.node, "godwit", "migrate", container.name, "--to", target,
-                        *options, "--json", text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE)
-    try:
-        output, errors = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
-    result = Migration(process.returncode, _last_object(output), errors)
-    if result.migrated:
-        container.node = target
-    return result
+    with begin(lab, container, target, mode=mode, source=source) as ongoing:
+        return ongoing.result(timeout_s)
+
+
+def _phase_of(line):
+    """Of a line such as "   12.3 ms  prepare: preparing node2"."""
+    words = line.split()
+    return words[2].rstrip(":") if len(words) > 2 and words[1] in ("us", "ms", "s") else None
 
 
 def _last_object(output):

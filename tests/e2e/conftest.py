@@ -1,0 +1,109 @@
+"""One lab for the whole run; each test gets two hosts as they were and leaves them so.
+
+    /usr/bin/python3 -m pytest tests/e2e        (as root; `make build` first)
+"""
+
+import contextlib
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from tests.support import client as clients  # noqa: E402
+from tests.support import container as containers  # noqa: E402
+from tests.support import leftovers  # noqa: E402
+from tests.support.lab import CLIENT, Lab  # noqa: E402
+from tests.support.migration import migrate  # noqa: E402
+
+ECHO_V4, ECHO_V6 = "10.99.2.11", "fd00:99::2:11"
+
+
+@pytest.fixture(scope="session")
+def one_lab():
+    with Lab.up(hosts=2) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(one_lab):
+    """Two hosts with their agents. Fails the test that leaves anything on one of them."""
+    # An address of an earlier test belongs to another container now, with another MAC.
+    one_lab.exec(CLIENT, "ip", "neighbour", "flush", "all")
+    before = {node: without_agents(leftovers.snapshot(one_lab, node)) for node in one_lab.nodes}
+    yield one_lab
+    left = []
+    for node in one_lab.nodes:
+        left += [f"{node}: {line}" for line in leftovers.since(one_lab, node, before[node], settle_s=3,
+                                                               look=without_agents)]
+    assert not left, "left behind: " + "; ".join(left)
+
+
+def without_agents(inventory):
+    """A test may start an agent again; it is another process then."""
+    kept = [process for process in inventory["process"] if "godwitd" not in process]
+    return {**inventory, "process": kept}
+
+
+@pytest.fixture
+def keep(lab):
+    """keep(container): it is removed at the end of the test, wherever it is then."""
+    kept = []
+
+    def register(container):
+        kept.append(container)
+        return container
+
+    yield register
+    for container in kept:
+        for node in lab.nodes:
+            lab.exec(node, "runc", "delete", "--force", container.name, check=False)
+            lab.exec(node, "ip", "netns", "delete", container.name, check=False)
+
+
+@pytest.fixture
+def echo(lab, keep):
+    """A container on node1 that answers lines, over IPv4 and IPv6."""
+    return keep(containers.start_echo(lab, "node1", address=ECHO_V4, also=[f"{ECHO_V6}/64"]))
+
+
+@pytest.fixture
+def client(lab, echo):
+    """Has a connection to the echo container, in use without a pause; every reply of it is checked. A connection that
+    broke, or a reply that was wrong, lost or doubled at any time fails the test."""
+    with clients.echo_client(lab.prefix(CLIENT), host=echo.address, port=containers.ECHO_PORT) as connected:
+        yield connected
+        connected.stop()
+
+
+@pytest.fixture
+def there_and_back(lab):
+    """there_and_back(container, check): to the other host and home again; check(migration) after each way."""
+
+    def run(container, check=lambda migration: None):
+        home = container.node
+        away = next(node for node in lab.nodes if node != home)
+        for target in (away, home):
+            source = container.node
+            migration = migrate(lab, container, target)
+            assert migration.migrated, migration.why()
+            assert_runs_on(lab, container, target, not_on=source)
+            check(migration)
+
+    return run
+
+
+def assert_runs_on(lab, container, node, not_on):
+    assert container.status(lab, node) == "running"
+    assert container.status(lab, not_on) is None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """What the agents said goes with a failure."""
+    report = (yield).get_result()
+    if report.failed and "one_lab" in item.funcargs:
+        for node in item.funcargs["one_lab"].nodes:
+            with contextlib.suppress(Exception):
+                log = item.funcargs["one_lab"].agent_log(node)
+                report.sections.append((f"godwitd on {node}", "\n".join(log.splitlines()[-15:])))
