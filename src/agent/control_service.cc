@@ -122,6 +122,13 @@ grpc::Status ControlService::Migrate(grpc::ServerContext* context, const control
 
 grpc::Status ControlService::Check(grpc::ServerContext*, const control::CheckRequest* request,
                                    control::CheckReply* reply) {
+  if (auto free = registry_.check_not_leaving(request->container()); !free) {
+    auto* problem = reply->add_problems();
+    problem->set_host(host_.node);
+    problem->set_subject("container");
+    problem->set_text(free.error().text());
+    return grpc::Status::OK;
+  }
   *reply = check_migration(host_, peers_, request->container(), request->target());
   return grpc::Status::OK;
 }

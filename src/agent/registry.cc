@@ -17,13 +17,23 @@ Result<> Registry::check_room() const {
   return {};
 }
 
+Result<> Registry::check_free(const std::string& container) const {
+  for (const auto& [id, source] : sources_)
+    if (source.container == container)
+      return fail("container '" + container + "' is being migrated already (migration " + id + ")");
+  return {};
+}
+
+Result<> Registry::check_not_leaving(const std::string& container) const {
+  std::lock_guard lock(mutex_);
+  return check_free(container);
+}
+
 Result<> Registry::add(const std::string& id, const std::string& container,
                        std::shared_ptr<SourceMigration> migration) {
   std::lock_guard lock(mutex_);
   TRY(check_room());
-  for (const auto& [other, source] : sources_)
-    if (source.container == container)
-      return fail("container '" + container + "' is being migrated already (migration " + other + ")");
+  TRY(check_free(container));
   sources_[id] = {container, std::move(migration)};
   return {};
 }

@@ -24,6 +24,8 @@ class Registry {
   // Refused if CONTAINER is in a migration already, the limit is reached, or the agent is stopping.
   Result<> add(const std::string& id, const std::string& container, std::shared_ptr<SourceMigration> migration);
   Result<> add(const std::string& id, std::shared_ptr<TargetMigration> migration);
+  // An error names the migration that CONTAINER is leaving this host in.
+  Result<> check_not_leaving(const std::string& container) const;
   // It is over: only what is known of it stays.
   void remove_source(const std::string& id);
   void remove_target(const std::string& id);
@@ -45,7 +47,9 @@ class Registry {
     std::string container;
     std::shared_ptr<SourceMigration> migration;
   };
+  // MUTEX_ is held.
   Result<> check_room() const;
+  Result<> check_free(const std::string& container) const;
   void remember(control::Migration migration);
 
   const int migrations_max_;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <utility>
 
 #include "base/file.h"
@@ -32,6 +33,13 @@ constexpr auto kSourceEndsWithin = 60s;
 constexpr auto kOutcomeRetry = 500ms;
 // The slowest link for which a restore is waited for: the images' last part may still be on its way.
 constexpr uint64_t kBytesPerSecondMin = 1'000'000;
+
+// As users write it.
+std::string mode_name(control::Mode mode) {
+  std::string name = control::Mode_Name(mode);
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return name;
+}
 
 }  // namespace
 
@@ -69,7 +77,7 @@ Step<> SourceMigration::migrate() {
 Step<> SourceMigration::connect() {
   begin_phase("connect", "connecting to " + request_.target);
   if (request_.mode != control::AUTO && request_.mode != control::COLD)
-    return failed_here("request", Error("mode " + control::Mode_Name(request_.mode) +
+    return failed_here("request", Error("mode " + mode_name(request_.mode) +
                                         " is not available in this version; auto and cold are"));
   if (request_.target == host_.node)
     return failed_here("request", Error("the container is on " + host_.node + " already"));
@@ -418,7 +426,7 @@ control::Report SourceMigration::report(const Step<>& result) {
     report.set_outcome(container_seen_ ? "rolled_back" : "failed");
     report.set_error(result.error().text());
     for (const std::string& line : result.error().log) report.add_log(line);
-    if (container_seen_) report.set_state("running on " + host_.node);
+    report.set_state(container_seen_ ? "running on " + host_.node : "as before: nothing was done");
   }
   std::lock_guard lock(mutex_);
   over_ = true;
