@@ -2,6 +2,8 @@
 
 namespace godwit::wire {
 
+const uint32_t kProtocolMajor = GODWIT_PROTOCOL_MAJOR;
+
 Result<> check_version(uint32_t major, uint32_t minor, const std::string& software) {
   if (major == kProtocolMajor) return {};
   return fail("the other agent (godwit " + software.substr(0, 32) + ") speaks protocol " + std::to_string(major) + "." +

@@ -42,7 +42,11 @@
 
 namespace godwit::wire {
 
-inline constexpr uint32_t kProtocolMajor = 1;
+// Tests build an agent of another major.
+#ifndef GODWIT_PROTOCOL_MAJOR
+#define GODWIT_PROTOCOL_MAJOR 1
+#endif
+extern const uint32_t kProtocolMajor;  // GODWIT_PROTOCOL_MAJOR
 inline constexpr uint32_t kProtocolMinor = 0;
 
 // A control message holds a config.json (1 MiB), namespace state (some 100 kB) and held frames
