@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import pathlib
 import subprocess
 import sys
 
 from .paths import BUILD, TOOLS
 
 CLIENT = "client"
+STATE = pathlib.Path("/run/godwit-lab")
 
 
 class LabError(Exception):
@@ -59,6 +61,20 @@ class Lab:
 
     def agent_log(self, node):
         return _tool("log", node)
+
+    @staticmethod
+    def holder(host):
+        """PID of the process that keeps the host's namespaces."""
+        return int((STATE / host / "holder").read_text().split()[0])
+
+    @staticmethod
+    def agent_pid(node):
+        return int((STATE / node / "agent").read_text().split()[0])
+
+    @classmethod
+    def root(cls, host):
+        """The host's files, its own /run and /etc/godwit among them, as seen from here."""
+        return pathlib.Path(f"/proc/{cls.holder(host)}/root")
 
     def await_port(self, address, port, timeout_s=20):
         """Until ADDRESS accepts connections from the client; it cannot tell us that it is about to."""
