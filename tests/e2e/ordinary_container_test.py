@@ -38,7 +38,6 @@ def test_runc_kill_and_delete_end_it_on_the_target(lab, echo):
 def test_container_made_by_create_and_start_moves(lab, keep, there_and_back):
     container = keep(containers.prepare(lab, "node1", "started", "10.99.2.21", ["/bin/sleep", "1000"],
                                         rootfs=containers.busybox_rootfs()))
-    create = f"exec runc create --bundle {container.bundle} {container.name} </dev/null >/dev/null 2>&1"
-    lab.exec("node1", "sh", "-c", create)
+    containers.create(lab, "node1", container.name, container.bundle)
     lab.exec("node1", "runc", "start", container.name)
     there_and_back(container)

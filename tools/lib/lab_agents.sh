@@ -31,6 +31,7 @@ bridge = "br0"
 runc = "$runc"
 criu = "/opt/godwit/criu/bin/criu"
 root = "/run/runc"
+stream_log_dir = "/var/lib/godwit/streams"
 
 [peers]
 TOML
