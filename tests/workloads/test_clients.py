@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from tests.support import client as clients  # noqa: E402
+from tests.support.container import redis_rootfs  # noqa: E402
 from tests.support.paths import workload  # noqa: E402
 
 
@@ -31,13 +31,12 @@ def await_port(port, process):
 
 
 @pytest.fixture
-def redis(tmp_path):
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("no redis-server on this host (it is not needed there otherwise)")
+def redis():
     port = free_port()
-    argv = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+    # The container's, so that the host needs none.
+    argv = ["chroot", redis_rootfs(), "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+            "--appendonly", "no"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
         await_port(port, process)
         yield process, port
         process.send_signal(signal.SIGCONT)
