@@ -23,7 +23,10 @@ inline int poll_ms(Deadline deadline) {
 class Stopwatch {
  public:
   double ms() const { return ms_between(start_, Clock::now()); }
-  Clock::time_point start() const { return start_; }
+  // As if it had been started MS later.
+  void advance(double ms) {
+    start_ += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(ms));
+  }
 
  private:
   Clock::time_point start_ = Clock::now();

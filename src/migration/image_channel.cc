@@ -23,6 +23,10 @@ class ImageSending::Sink : public ImageSink {
   Result<> end(uint32_t file, uint64_t size) override {
     return send({.type = wire::FrameType::kFileEnd, .index = file, .offset = size}, {});
   }
+  Result<> small_files_end(uint32_t files) override {
+    TRY(send({.type = wire::FrameType::kSmallFilesEnd, .index = files}, {}));
+    return flush();
+  }
   Result<> images_end(uint32_t files, uint64_t bytes) {
     TRY(send({.type = wire::FrameType::kImagesEnd, .index = files, .offset = bytes}, {}));
     return flush();
@@ -66,7 +70,10 @@ ImageSending::ImageSending(std::filesystem::path directory, std::unique_ptr<Data
       sink_(std::make_unique<Sink>(*connection_, std::move(progress))),
       reader_(std::move(directory), *sink_) {
   wake_.reset(::eventfd(0, EFD_CLOEXEC));
-  thread_ = std::thread([this] { result_ = reader_.run(dumped_, cancelled_, wake_.get()); });
+  thread_ = std::thread([this] {
+    result_ = reader_.run(dumped_, cancelled_, wake_.get());
+    if (result_) result_ = sink_->images_end(reader_.files(), reader_.bytes());
+  });
 }
 
 ImageSending::~ImageSending() {
@@ -74,12 +81,14 @@ ImageSending::~ImageSending() {
   if (thread_.joinable()) thread_.join();
 }
 
-Result<> ImageSending::finish() {
+void ImageSending::dump_is_complete() {
   dumped_ = true;
   ::eventfd_write(wake_.get(), 1);
+}
+
+Result<> ImageSending::finish() {
   if (thread_.joinable()) thread_.join();
-  TRY(result_);
-  return sink_->images_end(reader_.files(), reader_.bytes());
+  return result_;
 }
 
 void ImageSending::cancel() {
@@ -88,14 +97,14 @@ void ImageSending::cancel() {
   connection_->cancel();
 }
 
-ImageReceiving::ImageReceiving(std::filesystem::path directory, uint64_t bytes_max,
-                               std::unique_ptr<DataConnection> connection)
-    : connection_(std::move(connection)), writer_(std::move(directory), bytes_max) {
+ImageReceiving::ImageReceiving(ImageWriter writer, std::unique_ptr<DataConnection> connection)
+    : connection_(std::move(connection)), writer_(std::move(writer)) {
   // Nothing may come for as long as the container runs on the source: the source decides when to freeze.
   connection_->set_idle_limit(std::chrono::hours(1));
   thread_ = std::thread([this] {
     result_ = receive();
     if (!result_) connection_->cancel();  // the sender must not wait for a reader that has given up
+    if (!small_files_.try_wait()) small_files_.count_down();
   });
 }
 
@@ -113,24 +122,33 @@ void ImageReceiving::cancel() { connection_->cancel(); }
 
 Result<> ImageReceiving::receive() {
   std::string payload;
-  for (;;) {
+  while (!complete_) {
     TRY_ASSIGN(wire::FrameHeader header, connection_->receive_frame(payload));
-    switch (header.type) {
-      case wire::FrameType::kFileBegin:
-        TRY(writer_.begin(header.index, payload));
-        break;
-      case wire::FrameType::kFileData:
-        TRY(writer_.data(header.index, header.offset, payload));
-        break;
-      case wire::FrameType::kFileEnd:
-        TRY(writer_.end(header.index, header.offset));
-        break;
-      case wire::FrameType::kImagesEnd:
-        if (header.index != writer_.files_complete() || header.offset != writer_.bytes())
-          return fail("the source counts other images than have arrived");
-        return {};
-    }
+    TRY(take(header, payload));
   }
+  return {};
+}
+
+Result<> ImageReceiving::take(const wire::FrameHeader& header, const std::string& payload) {
+  switch (header.type) {
+    case wire::FrameType::kFileBegin:
+      return writer_.begin(header.index, payload);
+    case wire::FrameType::kFileData:
+      return writer_.data(header.index, header.offset, payload);
+    case wire::FrameType::kFileEnd:
+      return writer_.end(header.index, header.offset);
+    case wire::FrameType::kSmallFilesEnd:
+      if (header.index != writer_.files_complete() || small_files_.try_wait())
+        return fail("the source counts other small images than have arrived");
+      small_files_.count_down();
+      return {};
+    case wire::FrameType::kImagesEnd:
+      if (header.index != writer_.files_complete() || header.offset != writer_.bytes())
+        return fail("the source counts other images than have arrived");
+      complete_ = true;
+      return {};
+  }
+  return fail("a frame of unknown type");
 }
 
 }  // namespace godwit

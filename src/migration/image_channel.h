@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <string>
 #include <thread>
@@ -22,7 +23,9 @@ class ImageSending {
                std::function<void(uint64_t)> progress);
   ~ImageSending();  // cancels
 
-  // CRIU has written everything: sends the rest, says how much there was, and returns when all is on its way.
+  // CRIU has written everything: what is left of it follows.
+  void dump_is_complete();
+  // Waits until everything, and how much there was of it, is on its way.
   Result<> finish();
   void cancel();
 
@@ -47,10 +50,11 @@ class ImageSending {
 // Target: writes what arrives into DIRECTORY until the sender says that it was all.
 class ImageReceiving {
  public:
-  ImageReceiving(std::filesystem::path directory, uint64_t bytes_max,
-                 std::unique_ptr<DataConnection> connection);
+  ImageReceiving(ImageWriter writer, std::unique_ptr<DataConnection> connection);
   ~ImageReceiving();  // cancels
 
+  // Waits for all images but those of memory; returns as well when they will not come, which finish() explains.
+  void await_small_files() const { small_files_.wait(); }
   // Waits for the last image. An error: the link was lost, or the peer broke the protocol.
   Result<> finish();
   void cancel();
@@ -60,10 +64,13 @@ class ImageReceiving {
 
  private:
   Result<> receive();
+  Result<> take(const wire::FrameHeader& header, const std::string& payload);
 
   std::unique_ptr<DataConnection> connection_;
   ImageWriter writer_;
+  bool complete_ = false;  // receiving thread only
   Result<> result_;
+  std::latch small_files_{1};  // opened when they are there, or will not come
   std::thread thread_;
 };
 

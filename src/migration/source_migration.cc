@@ -76,15 +76,15 @@ Step<> SourceMigration::migrate() {
 
 Step<> SourceMigration::connect() {
   begin_phase("connect", "connecting to " + request_.target);
+  auto facts = collect_source_facts(host_, request_.container);
+  if (!facts) return failed_here("request", std::move(facts.error()));
+  facts_ = std::move(*facts);
+  container_seen_ = true;
   if (request_.mode != control::AUTO && request_.mode != control::COLD)
     return failed_here("request", Error("mode " + mode_name(request_.mode) +
                                         " is not available in this version; auto and cold are"));
   if (request_.target == host_.node)
     return failed_here("request", Error("the container is on " + host_.node + " already"));
-  auto facts = collect_source_facts(host_, request_.container);
-  if (!facts) return failed_here("request", std::move(facts.error()));
-  facts_ = std::move(*facts);
-  container_seen_ = true;
 
   auto channel = peers_.connect(request_.target, in(host_.step_timeout));
   if (!channel) return failed_here("connect", std::move(channel.error()));
@@ -234,27 +234,22 @@ Step<> SourceMigration::dump_and_transfer() {
   auto dumped = bridge_->await(CriuPoint::kPostDump, in(limit));
   if (!dumped) return criu_failed("dump", std::move(dumped.error()));
   memory_peak_bytes_ = std::max(memory_peak_bytes_, work_->used_bytes());
-  begin_phase("transfer", "sending the rest");
-  if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
+  sending_->dump_is_complete();
   return {};
 }
 
 Step<> SourceMigration::restore_there() {
-  if (cancelled()) return failed_here("transfer", Error("cancelled", ECANCELED));
-  begin_phase("restore", "restoring on " + request_.target);
+  begin_phase("restore", "sending the rest, restoring on " + request_.target);
   peer::SourceMessage request;
   peer::SwitchOver& switch_over = *request.mutable_switch_over();
   *switch_over.mutable_network() = facts_.network;
   switch_over.mutable_network()->clear_sysctls();
-  switch_over.set_files(sending_->files());
-  switch_over.set_bytes(sending_->bytes());
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
-  const auto limit = host_.step_timeout + std::chrono::seconds(sending_->bytes() / kBytesPerSecondMin);
+  const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
   auto reply = ask("restore", request, limit);
   if (!reply) return std::unexpected(std::move(reply.error()));
-  // The last bytes' way belongs to the transfer, not to the restore.
-  const double receive_ms = reply->switch_over().receive_ms();
-  report_.mutable_phases(report_.phases_size() - 1)->set_ms(report_.phases(report_.phases_size() - 1).ms() + receive_ms);
+  if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
+  split_phase("transfer", reply->switch_over().receive_ms());
   (*report_.mutable_figures())["restore_ms"] = reply->switch_over().restore_ms();
   return {};
 }
@@ -404,6 +399,17 @@ void SourceMigration::begin_phase(const std::string& name, const std::string& te
     report_.add_phases()->set_name(name);
   }
   listener_.phase_begins(name, text);
+}
+
+// The first MS of the current phase were another one.
+void SourceMigration::split_phase(const std::string& name, double ms) {
+  std::lock_guard lock(mutex_);
+  const std::string current = report_.phases(report_.phases_size() - 1).name();
+  control::Phase* first = report_.mutable_phases(report_.phases_size() - 1);
+  first->set_name(name);
+  first->set_ms(ms);
+  phase_watch_.advance(ms);
+  report_.add_phases()->set_name(current);
 }
 
 control::Report SourceMigration::report(const Step<>& result) {

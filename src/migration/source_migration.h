@@ -81,7 +81,7 @@ class SourceMigration {
   std::unexpected<StepFailure> failed_here(const std::string& step, Error error) const;
   std::unexpected<StepFailure> criu_failed(const std::string& step, Error error) const;
   void begin_phase(const std::string& name, const std::string& text);
-  void add_phase(const std::string& name, double ms);
+  void split_phase(const std::string& name, double ms);
   Deadline in(std::chrono::milliseconds limit) const { return Clock::now() + limit; }
   bool cancelled() const { return cancelled_; }
   control::Report report(const Step<>& result);

@@ -148,6 +148,8 @@ Result<> TargetMigration::prepare_directories() {
   work_.emplace(std::move(tmpfs));
   TRY(make_directories(directory() / "images"));
   TRY(make_directories(directory() / "work"));
+  writer_.emplace(directory() / "images", host_.image_bytes_max);
+  TRY(writer_->reserve(preflight_.memory_bytes()));
   // runC wants to know of pipes among the standard streams; the bridge tells CRIU itself (StreamReplacements).
   return write_file(directory() / "images" / "descriptors.json", R"(["/dev/null","/dev/null","/dev/null"])");
 }
@@ -203,7 +205,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 use_common_criu_options(simple_cgroups, options);
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                               },
-                          .hold_at = {CriuPoint::kRequest, CriuPoint::kPostRestore},
+                          .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore},
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore,
@@ -237,20 +239,22 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   const Stopwatch receive_watch;
   receiving_ = take_receiving(Clock::now() + host_.step_timeout);
   if (!receiving_) return failed("transfer", Error("no data connection came"));
+  receiving_->await_small_files();
+  if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
+    return failed("restore", set.error());
+  bridge_->release(CriuPoint::kRequest);
+  // CRIU makes namespaces and mounts while memory still arrives, and this namespace becomes what it was at the freeze.
+  if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
+  auto ready = bridge_->await(CriuPoint::kNamespacesReady, Clock::now() + host_.step_timeout);
   if (auto received = receiving_->finish(); !received) return failed("transfer", received.error());
-  if (receiving_->files() != switch_over.files() || receiving_->bytes() != switch_over.bytes())
-    return failed("transfer", Error("not all images have arrived"));
-  memory_peak_bytes_ = work_->used_bytes();
+  if (!ready) return std::unexpected(criu_error("restore", ready.error()));
 
   peer::TargetMessage message;
   peer::SwitchOverReply& reply = *message.mutable_switch_over();
   reply.set_receive_ms(receive_watch.ms());
   const Stopwatch restore_watch;
-  if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
-    return failed("restore", set.error());
-  bridge_->release(CriuPoint::kRequest);
-  // While CRIU restores, the namespace becomes what it was at the freeze.
-  if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
+  memory_peak_bytes_ = work_->used_bytes();
+  bridge_->release(CriuPoint::kNamespacesReady);
   auto restored = bridge_->await(CriuPoint::kPostRestore, Clock::now() + host_.step_timeout);
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
   reply.set_restore_ms(restore_watch.ms());
@@ -402,7 +406,8 @@ bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
   std::lock_guard lock(mutex_);
   if (state_ != State::kPrepared || data_connected_) return false;
   data_connected_ = true;
-  arrived_ = std::make_unique<ImageReceiving>(directory() / "images", host_.image_bytes_max, std::move(connection));
+  arrived_ = std::make_unique<ImageReceiving>(std::move(*writer_), std::move(connection));
+  writer_.reset();
   receiving_arrived_.notify_all();
   return true;
 }

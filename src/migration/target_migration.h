@@ -119,6 +119,7 @@ class TargetMigration {
   std::condition_variable receiving_arrived_;
   State state_ = State::kNew;
   std::string token_;
+  std::optional<ImageWriter> writer_;  // until a data connection comes
   std::unique_ptr<ImageReceiving> arrived_;
   bool data_connected_ = false;
   std::string error_;

@@ -24,6 +24,7 @@ struct PointName {
 constexpr PointName kPointNames[] = {
     {CriuPoint::kRequest, "request"},          {CriuPoint::kPreDump, "pre-dump"},
     {CriuPoint::kPostDump, "post-dump"},       {CriuPoint::kPostRestore, "post-restore"},
+    {CriuPoint::kNamespacesReady, "post-setup-namespaces"},
     {CriuPoint::kPreResume, "pre-resume"},     {CriuPoint::kPostResume, "post-resume"},
 };
 

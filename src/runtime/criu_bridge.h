@@ -32,6 +32,7 @@ enum class CriuPoint {
   kRequest,      // runC has asked; CRIU has started and not yet been told
   kPreDump,      // CRIU is ready to dump; the tasks still run
   kPostDump,     // the images are complete; the tasks are stopped. Refusing makes CRIU resume them
+  kNamespacesReady,  // restoring: namespaces and mounts are made, no memory has been read from the images
   kPostRestore,  // everything is restored and runC has recorded it; nothing runs. Refusing makes CRIU kill it
   kPreResume,    // sockets live again, tasks stand at their last system call
   kPostResume,   // the tasks run

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kChunk = wire::kFramePayloadMax;
+constexpr uint64_t kPageBytes = 4096;  // x86-64's; CRIU's images are in these
+constexpr const char* kReservedName = ".reserved";
 // Log files and CRIU's statistics stay on the source.
 bool is_wanted(const std::string& name) {
   return name.ends_with(".img") && wire::check_image_name(name).has_value();
@@ -36,15 +39,18 @@ Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<boo
   for (;;) {
     if (cancelled) return fail("cancelled");
     const bool last = dumped;  // read before the files: nothing is written after it
+    if (last && !small_files_sent_) TRY(send_small_files());
     TRY_ASSIGN(bool sent, send_new_pages());
     if (sent) continue;
-    if (last) return send_rest();
+    if (last) break;
     pollfd items[2] = {{watch.get(), POLLIN, 0}, {wake, POLLIN, 0}};
     ::poll(items, 2, -1);
     char events[4096];
     while (::read(watch.get(), events, sizeof events) > 0) {
     }
   }
+  for (auto& [name, file] : pages_) TRY(sink_.end(file.number, file.sent));
+  return {};
 }
 
 Result<> ImageReader::find_pages_files() {
@@ -71,25 +77,37 @@ Result<bool> ImageReader::send_new_pages() {
   return sent;
 }
 
+// CRIU writes whole pages; what is sent is read in place, without a copy.
 Result<uint64_t> ImageReader::send_growth(PagesFile& file) {
-  ssize_t got = ::pread(file.fd.get(), buffer_.data(), buffer_.size(), static_cast<off_t>(file.sent));
-  if (got < 0) return fail_errno("read an image");
-  if (got == 0) return 0;
-  TRY(sink_.data(file.number, file.sent, std::string_view(buffer_).substr(0, static_cast<size_t>(got))));
-  ::fallocate(file.fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(file.sent), got);
-  file.sent += static_cast<uint64_t>(got);
-  bytes_ += static_cast<uint64_t>(got);
-  return static_cast<uint64_t>(got);
+  struct stat facts{};
+  if (::fstat(file.fd.get(), &facts) != 0) return fail_errno("fstat an image");
+  const uint64_t whole = static_cast<uint64_t>(facts.st_size) / kPageBytes * kPageBytes;
+  const uint64_t bytes = std::min<uint64_t>(whole - file.sent, kChunk);
+  if (bytes == 0) return 0;
+  const auto offset = static_cast<off_t>(file.sent);
+  void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, file.fd.get(), offset);
+  if (mapped == MAP_FAILED) return fail_errno("map an image");
+  Result<> sent = sink_.data(file.number, file.sent, {static_cast<const char*>(mapped), bytes});
+  ::munmap(mapped, bytes);
+  TRY(sent);
+  ::fallocate(file.fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, static_cast<off_t>(bytes));
+  file.sent += bytes;
+  bytes_ += bytes;
+  return bytes;
 }
 
-Result<> ImageReader::send_rest() {
-  for (auto& [name, file] : pages_) TRY(sink_.end(file.number, file.sent));
+Result<> ImageReader::send_small_files() {
+  TRY(find_pages_files());
+  uint32_t ended = 0;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename().string();
-    if (is_wanted(name) && !is_pages_file(name)) TRY(send_whole(entry.path()));
+    if (!is_wanted(name) || is_pages_file(name)) continue;
+    TRY(send_whole(entry.path()));
+    ++ended;
   }
-  return {};
+  small_files_sent_ = true;
+  return sink_.small_files_end(ended);
 }
 
 Result<> ImageReader::send_whole(const fs::path& path) {
@@ -108,11 +126,24 @@ Result<> ImageReader::send_whole(const fs::path& path) {
   return sink_.end(number, offset);
 }
 
+Result<> ImageWriter::reserve(uint64_t bytes) {
+  if (bytes == 0) return {};
+  TRY_ASSIGN(ScopedFd fd, open_file(directory_ / kReservedName, O_RDWR | O_CREAT | O_EXCL));
+  const auto size = static_cast<off_t>(std::min(bytes, bytes_max_));
+  if (::fallocate(fd.get(), 0, 0, size) != 0) return fail_errno("take memory for the images");
+  reserved_ = true;
+  return {};
+}
+
 Result<> ImageWriter::begin(uint32_t file, std::string_view name) {
   TRY(wire::check_image_name(name));
   if (images_.size() >= wire::kImageFilesMax) return fail("too many image files");
   if (images_.contains(file) || names_.contains(name)) return fail("an image file was sent twice");
-  TRY_ASSIGN(ScopedFd fd, open_file(directory_ / name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW));
+  if (reserved_ && is_pages_file(std::string(name))) {
+    reserved_ = false;
+    if (::rename((directory_ / kReservedName).c_str(), (directory_ / name).c_str()) != 0) return fail_errno("rename");
+  }
+  TRY_ASSIGN(ScopedFd fd, open_file(directory_ / name, O_RDWR | O_CREAT | O_NOFOLLOW));
   images_.emplace(file, OpenImage{std::move(fd)});
   names_.emplace(name, file);
   return {};
@@ -143,6 +174,7 @@ Result<> ImageWriter::data(uint32_t file, uint64_t offset, std::string_view byte
 Result<> ImageWriter::end(uint32_t file, uint64_t size) {
   TRY_ASSIGN(OpenImage* image, open_image(file));
   if (image->size != size) return fail("an image arrived with another size than it was sent with");
+  if (::ftruncate(image->fd.get(), static_cast<off_t>(size)) != 0) return fail_errno("ftruncate");  // reserved too much
   image->complete = true;
   image->fd.reset();
   ++files_complete_;

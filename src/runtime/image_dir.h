@@ -3,7 +3,8 @@
 //
 // CRIU writes its large files, pages-N.img, from front to back, so what is there can be sent at once; what has been
 // sent is punched out of the file again, so that the source does not need the container's memory twice. The small
-// files are sent whole after the dump.
+// files are sent whole as soon as the dump is complete, before what is left of the large ones: with them the target
+// begins to restore.
 #pragma once
 
 #include <atomic>
@@ -25,6 +26,8 @@ class ImageSink {
   virtual Result<> begin(uint32_t file, const std::string& name) = 0;
   virtual Result<> data(uint32_t file, uint64_t offset, std::string_view bytes) = 0;
   virtual Result<> end(uint32_t file, uint64_t size) = 0;
+  // All files but pages-N.img have ended; FILES of them.
+  virtual Result<> small_files_end(uint32_t files) = 0;
 };
 
 class ImageReader {
@@ -48,13 +51,14 @@ class ImageReader {
   Result<bool> send_new_pages();
   Result<> find_pages_files();
   Result<uint64_t> send_growth(PagesFile& file);
-  Result<> send_rest();
+  Result<> send_small_files();
   Result<> send_whole(const std::filesystem::path& path);
 
   std::filesystem::path directory_;
   ImageSink& sink_;
   std::map<std::string, PagesFile> pages_;
-  std::string buffer_;
+  std::string buffer_;  // of small files
+  bool small_files_sent_ = false;
   uint32_t next_file_ = 0;
   uint64_t bytes_ = 0;
 };
@@ -64,6 +68,10 @@ class ImageWriter {
  public:
   ImageWriter(std::filesystem::path directory, uint64_t bytes_max)
       : directory_(std::move(directory)), bytes_max_(bytes_max) {}
+
+  // Takes BYTES of memory for the first of the large files now, while nobody waits: the kernel's part of writing new
+  // pages is most of what writing an image costs.
+  Result<> reserve(uint64_t bytes);
 
   Result<> begin(uint32_t file, std::string_view name);
   Result<> data(uint32_t file, uint64_t offset, std::string_view bytes);
@@ -81,6 +89,7 @@ class ImageWriter {
   Result<OpenImage*> open_image(uint32_t file);
 
   std::filesystem::path directory_;
+  bool reserved_ = false;
   uint64_t bytes_max_;
   std::map<uint32_t, OpenImage> images_;
   std::map<std::string, uint32_t, std::less<>> names_;

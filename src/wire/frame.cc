@@ -29,6 +29,7 @@ Result<Bounds> bounds_of(FrameType type) {
     case FrameType::kFileEnd:
       return Bounds{kImageFilesMax - 1, 0, 0};
     case FrameType::kImagesEnd:
+    case FrameType::kSmallFilesEnd:
       return Bounds{kImageFilesMax, 0, 0};
   }
   return fail("frame of unknown type " + std::to_string(static_cast<int>(type)));

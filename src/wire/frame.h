@@ -10,6 +10,8 @@
 //   FileBegin   index = number of the file, counted from 0 in order of FileBegin; payload = its
 //   name FileData    index; offset = where the payload belongs = bytes of this file sent so far
 //   FileEnd     index; offset = size of the file
+//   SmallFilesEnd  index = number of files ended; all files but those of memory (pages-N.img) are there,
+//                  so that a restore can begin while memory is still on its way
 //   ImagesEnd   index = number of files, all ended; offset = bytes of all files; the last image
 //   frame
 //
@@ -41,6 +43,7 @@ enum class FrameType : uint8_t {
   kFileData = 2,
   kFileEnd = 3,
   kImagesEnd = 4,
+  kSmallFilesEnd = 5,
   // 16 to 31: memory pages
 };
 
