@@ -114,6 +114,7 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   TRY_ASSIGN(TlsContext tls, TlsContext::load(config.tls, OwnExpired::kAccept));
   if (std::ranges::find(tls.own_names(), config.node) == tls.own_names().end())
     return fail(config.tls.cert.string() + " is not a certificate of '" + config.node + "', as this node is called");
+  if (auto good = tls.check_own(); !good) log::error("{}: no other agent will accept it", good.error().text());
   TRY_ASSIGN(TlsTexts texts, read_tls_files(config.tls));
 
   std::unique_ptr<Agent> agent(new Agent(make_host(config, helpers), config.limits.migrations_max, tls));
@@ -146,6 +147,9 @@ Result<> Agent::listen_for_peers(const Config& config, const TlsTexts& texts) {
   peer_service_ = std::make_unique<PeerService>(host_, registry_, names_of(config), data_->address());
   grpc::ServerBuilder builder;
   set_common(builder);
+  // Strangers can connect: until TLS and HTTP/2 are agreed on, a connection may not last longer than on the data port.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             static_cast<int>(DataListenerOptions{}.handshake_limit.count()));
   int port = 0;
   builder.AddListeningPort(config.agent.listen, server_credentials(texts), &port);
   builder.RegisterService(peer_service_.get());

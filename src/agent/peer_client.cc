@@ -121,8 +121,10 @@ Result<std::shared_ptr<grpc::Channel>> GrpcPeerConnector::open_channel(const std
     if (!changed) {
       // gRPC does not say why; a handshake of our own with the same port does.
       auto reason = diagnose_tls(tls_, found->second, node, Clock::now() + 5s);
-      return fail("cannot reach " + node + " at " + found->second + ": " +
-                  (reason ? "no answer in time" : reason.error().text()));
+      std::string text = "cannot reach " + node + ": " +
+                         (reason ? found->second + ": no answer in time" : reason.error().text());
+      if (auto own = tls_.check_own(); !own) text += " (" + own.error().text() + ")";
+      return fail(std::move(text));
     }
     state = channel->GetState(true);
   }

@@ -234,12 +234,15 @@ Result<> diagnose_tls(const TlsContext& context, const std::string& address,
   TRY(connection->handshake(TlsConnection::Side::kClient, deadline));
   TRY(connection->check_expected_name(expected_name));
   // The peer judges our certificate after our side is done. A gRPC server then speaks first; a
-  // silent one had no objection if none comes within a second.
+  // silent one had no objection if none comes within a second; one that closes had, though its
+  // library may not say so.
   char byte;
   auto answer =
       connection->receive_some(&byte, 1, std::min(deadline, Clock::now() + milliseconds(1000)));
-  if (!answer && answer.error().code() != ETIMEDOUT) return fail(std::move(answer.error()));
-  return {};
+  if (answer || answer.error().code() == ETIMEDOUT) return {};
+  if (answer.error().code() == ECONNRESET)
+    return fail(Error(address + " does not accept our certificate", EACCES));
+  return fail(std::move(answer.error()));
 }
 
 }  // namespace godwit

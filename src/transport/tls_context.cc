@@ -95,7 +95,25 @@ Result<TlsContext> TlsContext::load(const TlsFiles& files, OwnExpired expired) {
   if (expired == OwnExpired::kRefuse) TRY(check_validity(own, files.cert));
   std::vector<std::string> names = dns_names(own);
   if (names.empty()) return fail(files.cert.string() + ": the certificate has no SAN DNS name");
-  return TlsContext(std::move(context), std::move(names));
+  return TlsContext(files, std::move(context), std::move(names));
+}
+
+Result<> TlsContext::check_own() const {
+  X509* own = SSL_CTX_get0_certificate(context_.get());
+  TRY(check_validity(own, files_.cert));
+  STACK_OF(X509)* chain = nullptr;
+  SSL_CTX_get0_chain_certs(context_.get(), &chain);
+  StoreContextPtr verification(X509_STORE_CTX_new());
+  if (!verification || X509_STORE_CTX_init(verification.get(), SSL_CTX_get_cert_store(context_.get()),
+                                           own, chain) != 1)
+    return fail("TLS: " + openssl_error());
+  const bool good = X509_verify_cert(verification.get()) == 1;
+  const int reason = X509_STORE_CTX_get_error(verification.get());
+  ERR_clear_error();
+  if (good) return {};
+  if (reason == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY)
+    return fail(files_.cert.string() + " is not signed by the CA in " + files_.ca.string());
+  return fail(files_.cert.string() + ": " + X509_verify_cert_error_string(reason));
 }
 
 }  // namespace godwit

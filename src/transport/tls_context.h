@@ -33,11 +33,19 @@ class TlsContext {
   // SAN DNS names of our own certificate; an agent checks that its node name is among them.
   const std::vector<std::string>& own_names() const { return own_names_; }
 
+  // Why no peer will accept our own certificate, as of now: expired, or not signed by our CA. Says
+  // what a peer that closes the connection does not.
+  Result<> check_own() const;
+
   ssl_ctx_st* get() const { return context_.get(); }
 
  private:
-  TlsContext(std::shared_ptr<ssl_ctx_st> context, std::vector<std::string> own_names)
-      : context_(std::move(context)), own_names_(std::move(own_names)) {}
+  TlsContext(TlsFiles files, std::shared_ptr<ssl_ctx_st> context,
+             std::vector<std::string> own_names)
+      : files_(std::move(files)),
+        context_(std::move(context)),
+        own_names_(std::move(own_names)) {}
+  TlsFiles files_;
   std::shared_ptr<ssl_ctx_st> context_;
   std::vector<std::string> own_names_;
 };

@@ -58,5 +58,18 @@ TEST_F(TlsContextTest, OwnExpiredCertificateIsRefusedUnlessAskedFor) {
   EXPECT_TRUE(TlsContext::load(files, OwnExpired::kAccept));
 }
 
+TEST_F(TlsContextTest, SaysWhyNobodyWillAcceptOurCertificate) {
+  EXPECT_TRUE(certificates_.context("node1").check_own());
+
+  const TlsFiles expired = certificates_.files("node1", -3);
+  const TlsContext late = must(TlsContext::load(expired, OwnExpired::kAccept));
+  EXPECT_THAT(late.check_own().error().text(), HasSubstr(expired.cert.string() + ": the certificate expired on "));
+
+  const TlsFiles other = certificates_.files("node1", 30, "another-ca");
+  const TlsFiles mixed{certificates_.files("node1").ca, other.cert, other.key};
+  EXPECT_EQ(must(TlsContext::load(mixed)).check_own().error().text(),
+            other.cert.string() + " is not signed by the CA in " + mixed.ca.string());
+}
+
 }  // namespace
 }  // namespace godwit

@@ -232,6 +232,14 @@ TEST_F(DiagnoseTest, NamesTheReasonOfEitherSide) {
   EXPECT_THAT(diagnose(node1_, "node3"), HasSubstr("is named 'node2', not 'node3'"));
 }
 
+// As gRPC's servers do.
+TEST_F(DiagnoseTest, AServerThatClosesWithoutAWordHasRefusedOurCertificate) {
+  auto server = std::async(std::launch::async, [&] {
+    must(TlsConnection::accept(node2_, port_.accept(), {"node1"}, in_ms(5000)));
+  });
+  EXPECT_THAT(diagnose(node1_), HasSubstr("does not accept our certificate"));
+}
+
 TEST_F(DiagnoseTest, NamesAPortThatSpeaksSomethingElse) {
   auto server = std::async(std::launch::async, [&] {
     ScopedFd peer = port_.accept();

@@ -152,7 +152,7 @@ def test_container_that_is_being_migrated(lab, started):
 def test_mode_of_a_later_version(lab, started, mode):
     started()
     result = migrate_by_name(lab, "node1", "stuck", "node2", "--mode", mode)
-    assert result.status == 1 and result.report["outcome"] == "failed"
+    assert result.status == 3 and result.report["outcome"] == "rolled_back"
     assert mode in result.report["error"] and "auto and cold are" in result.report["error"]
 
 

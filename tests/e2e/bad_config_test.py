@@ -1,0 +1,53 @@
+"""A configuration with an error stops godwitd before it does anything, with exit status 2, file and line."""
+
+import pytest
+
+CONFIG = "/run/tried.toml"
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ("[network]\n", '[network]\nbrigde = "br0"\n', "unknown key 'network.brigde'"),
+    ("[network]\n", "[netwrok]\n", "unknown key 'netwrok'"),
+    ("[network]\n", "[network]\nhold_bytes_max = 1\nhold_packets_max = -1\n", "network.hold_packets_max must be from 0"),
+    ('bridge = "br0"', "bridge = 5", "network.bridge must be a string"),
+    ('bridge = "br0"', 'bridge = "br0', "tried.toml"),
+])
+def test_line_of_the_error_is_told(lab, old, new, said):
+    text = (lab.root("node1") / "etc/godwit/godwitd.toml").read_text()
+    assert old in text
+    changed = text.replace(old, new)
+    line = next(number for number, (before, after) in
+                enumerate(zip(text.splitlines(), changed.splitlines()), 1) if before != after)
+    ended = start(lab, changed)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    # The line that differs, or the one after it where two were added.
+    assert any(f"{CONFIG}:{number}: " in ended.stderr for number in (line, line + 1)), ended.stderr
+
+
+def test_required_key_that_is_missing(lab):
+    ended = start(lab, "")
+    assert ended.returncode == 2
+    assert "required key 'node' is missing" in ended.stderr
+
+
+def test_file_that_is_missing(lab):
+    ended = lab.exec("node1", "godwitd", "--config", "/run/none.toml", check=False, timeout_s=10)
+    assert ended.returncode == 2
+    assert "/run/none.toml" in ended.stderr and "No such file" in ended.stderr
+
+
+def test_second_agent_on_the_same_host(lab):
+    ended = lab.exec("node1", "godwitd", "--config", "/etc/godwit/godwitd.toml", check=False, timeout_s=10)
+    assert ended.returncode == 1
+    said = ended.stdout + ended.stderr
+    assert "10.99.1.1:741" in said and "in use" in said, said
+
+
+def start(lab, text):
+    place = lab.root("node1") / CONFIG.lstrip("/")
+    place.write_text(text)
+    try:
+        return lab.exec("node1", "godwitd", "--config", CONFIG, check=False, timeout_s=10)
+    finally:
+        place.unlink()
