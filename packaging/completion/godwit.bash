@@ -1,6 +1,9 @@
 # Bash completion of godwit(1). Container names and migration ids come from the local agent; where it
 # does not answer there are none.
 
+# Names and options have no blanks in them, so words may be split.
+# shellcheck disable=SC2207
+
 _godwit_options()
 {
     case $1 in
