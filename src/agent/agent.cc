@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "kernel/tmpfs.h"
+#include "migration/target_record.h"
 #include "wire/protocol.h"
 
 namespace godwit {
@@ -23,6 +24,9 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 namespace {
+
+// For what peers are sending at a time, all of them together.
+constexpr size_t kControlMemoryMax = 3 * size_t{wire::kControlMessageBytesMax};
 
 // Where tools/bootstrap puts the CRIU it chose.
 constexpr const char* kBootstrapCriu = "/opt/godwit/criu/bin/criu";
@@ -59,13 +63,15 @@ Host make_host(const Config& config, const fs::path& helpers) {
   return host;
 }
 
-// What an agent that was killed has left in the run directory: tmpfs mounts and their directories.
-void remove_leftovers(const fs::path& run_directory) {
+// What an agent that was killed has left: tmpfs mounts in the run directory, and what a container that did not arrive
+// was to have.
+void remove_leftovers(const Host& host) {
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run_directory, error)) {
+  for (const auto& entry : fs::directory_iterator(host.run_directory, error)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with("in-") && !name.starts_with("out-")) continue;
     log::warn("removing {}, left by an agent that was killed", entry.path().string());
+    if (auto given = give_back_recorded(entry.path(), host.runc); !given) log::error("{}", given.error().text());
     (void)::umount2(entry.path().c_str(), MNT_DETACH);
     (void)::rmdir(entry.path().c_str());
   }
@@ -109,15 +115,15 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   TRY(make_directories(config.agent.run_dir, 0750));
   TRY_ASSIGN(bool tmpfs, is_on_tmpfs(config.agent.run_dir));
   if (!tmpfs) log::warn("{} is not on a tmpfs: migrations will be refused", config.agent.run_dir);
-  remove_leftovers(config.agent.run_dir);
-
   TRY_ASSIGN(TlsContext tls, TlsContext::load(config.tls, OwnExpired::kAccept));
   if (std::ranges::find(tls.own_names(), config.node) == tls.own_names().end())
     return fail(config.tls.cert.string() + " is not a certificate of '" + config.node + "', as this node is called");
   if (auto good = tls.check_own(); !good) log::error("{}: no other agent will accept it", good.error().text());
   TRY_ASSIGN(TlsTexts texts, read_tls_files(config.tls));
 
+  if (somebody_listens(config.agent.socket)) return fail("another agent serves " + config.agent.socket);
   std::unique_ptr<Agent> agent(new Agent(make_host(config, helpers), config.limits.migrations_max, tls));
+  remove_leftovers(agent->host_);
   agent->connector_ = std::make_unique<GrpcPeerConnector>(config.peers, texts, tls);
   TRY(agent->listen_for_data(config));
   TRY(agent->listen_for_peers(config, texts));
@@ -151,6 +157,9 @@ Result<> Agent::listen_for_peers(const Config& config, const TlsTexts& texts) {
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                              static_cast<int>(DataListenerOptions{}.handshake_limit.count()));
   int port = 0;
+  // gRPC holds a message against kControlMessageBytesMax when all of it is there, and a prefix may claim 4 GiB. What
+  // it takes beyond this quota makes it end calls.
+  builder.SetResourceQuota(grpc::ResourceQuota("peers").Resize(kControlMemoryMax));
   builder.AddListeningPort(config.agent.listen, server_credentials(texts), &port);
   builder.RegisterService(peer_service_.get());
   peer_server_ = builder.BuildAndStart();
@@ -160,7 +169,6 @@ Result<> Agent::listen_for_peers(const Config& config, const TlsTexts& texts) {
 
 Result<> Agent::listen_for_users(const Config& config) {
   socket_ = config.agent.socket;
-  if (somebody_listens(socket_)) return fail("another agent serves " + socket_);
   ::unlink(socket_.c_str());
   TRY(make_directories(fs::path(socket_).parent_path(), 0750));
   set_group(fs::path(socket_).parent_path(), config.agent.group);

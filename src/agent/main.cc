@@ -2,11 +2,13 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
 #include "agent/agent.h"
@@ -16,6 +18,8 @@
 namespace {
 
 using namespace godwit;
+
+constexpr int kNiceness = -10;
 
 // The helper programs are beside the agent in a build tree, in libexec once installed.
 std::filesystem::path helper_directory() {
@@ -40,6 +44,10 @@ int run(const std::string& config_path) {
   for (int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+
+  // What the agent, runC and CRIU do while a container stands still comes before what else the host computes. CRIU gives
+  // a container's own processes the niceness they had.
+  if (::setpriority(PRIO_PROCESS, 0, kNiceness) != 0) log::warn("niceness stays as it is: {}", std::strerror(errno));
 
   auto agent = Agent::start(*config, helper_directory());
   if (!agent) {

@@ -103,7 +103,8 @@ ImageReceiving::ImageReceiving(ImageWriter writer, std::unique_ptr<DataConnectio
   connection_->set_idle_limit(std::chrono::hours(1));
   thread_ = std::thread([this] {
     result_ = receive();
-    if (!result_) connection_->cancel();  // the sender must not wait for a reader that has given up
+    failed_ = !result_.has_value();
+    if (failed_) connection_->cancel();  // the sender must not wait for a reader that has given up
     if (!small_files_.try_wait()) small_files_.count_down();
   });
 }

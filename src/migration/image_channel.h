@@ -57,6 +57,7 @@ class ImageReceiving {
   void await_small_files() const { small_files_.wait(); }
   // Waits for the last image. An error: the link was lost, or the peer broke the protocol.
   Result<> finish();
+  bool failed() const { return failed_; }  // finish() tells why
   void cancel();
 
   uint32_t files() const { return writer_.files_complete(); }
@@ -69,6 +70,7 @@ class ImageReceiving {
   std::unique_ptr<DataConnection> connection_;
   ImageWriter writer_;
   bool complete_ = false;  // receiving thread only
+  std::atomic<bool> failed_ = false;
   Result<> result_;
   std::latch small_files_{1};  // opened when they are there, or will not come
   std::thread thread_;

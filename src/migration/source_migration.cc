@@ -10,7 +10,9 @@
 #include "base/file.h"
 #include "base/identifier.h"
 #include "base/log.h"
+#include "kernel/free_memory.h"
 #include "kernel/netns.h"
+#include "kernel/proc.h"
 #include "kernel/rtnetlink.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
@@ -18,6 +20,7 @@
 #include "network/remove.h"
 #include "runtime/criu_log.h"
 #include "runtime/streams.h"
+#include "runtime/tcp_repair.h"
 #include "wire/hello.h"
 
 namespace godwit {
@@ -133,6 +136,7 @@ Step<> SourceMigration::prepare() {
   if (auto step = open_data_connection(); !step) return step;
   auto ready = bridge_->await(CriuPoint::kPreDump, in(host_.step_timeout));
   if (!ready) return criu_failed("prepare", std::move(ready.error()));
+  warm_free_memory(facts_.memory_bytes);  // the images'
   return {};
 }
 
@@ -174,9 +178,13 @@ Step<> SourceMigration::start_checkpoint() {
             use_common_criu_options(facts_.simple_cgroups, options);
           },
       .hold_at = {CriuPoint::kPreDump, CriuPoint::kPostDump},
+      .on_failure = [this] { lose_criu(); },
   });
   if (!bridge) return failed_here("prepare", std::move(bridge.error()));
-  bridge_ = std::move(*bridge);
+  {
+    std::lock_guard lock(mutex_);
+    bridge_ = std::move(*bridge);
+  }
   auto checkpoint = Runc(host_.runc).start_checkpoint({.name = request_.container,
                                                        .images = images,
                                                        .work = work,
@@ -199,13 +207,33 @@ Step<> SourceMigration::open_data_connection() {
                                             in(host_.step_timeout));
   if (!connection) return failed_here("connect", std::move(connection.error()));
   auto last = std::make_shared<Clock::time_point>();
-  sending_ = std::make_unique<ImageSending>(
+  auto sending = std::make_unique<ImageSending>(
       work_->path() / "images", std::move(*connection), [this, last](uint64_t bytes) {
         bytes_sent_ = bytes;
         if (Clock::now() - *last < 100ms) return;
         *last = Clock::now();
         listener_.bytes_sent(bytes, facts_.memory_bytes);
       });
+  std::lock_guard lock(mutex_);
+  sending_ = std::move(sending);
+  return {};
+}
+
+// On the bridge's thread. If CRIU died, what it had stopped runs, with sockets that do not work: it is stopped again at
+// once. The target gives up when the images end.
+void SourceMigration::lose_criu() {
+  std::lock_guard lock(mutex_);
+  if (bridge_ && bridge_->died()) {
+    auto frozen = freezer_->freeze(in(1s));
+    if (!frozen) log::error("migration {}: {}", request_.id, frozen.error().text());
+  }
+  if (sending_) sending_->cancel();
+}
+
+// An error if CRIU, which must hold the container here until the commit, is gone; a cancel is noticed elsewhere.
+Step<> SourceMigration::check_criu() {
+  if (cancelled()) return {};
+  if (auto why = bridge_->failure()) return criu_failed("hold", Error(*why));
   return {};
 }
 
@@ -234,8 +262,10 @@ Step<> SourceMigration::dump_and_transfer() {
   auto dumped = bridge_->await(CriuPoint::kPostDump, in(limit));
   if (!dumped) return criu_failed("dump", std::move(dumped.error()));
   memory_peak_bytes_ = std::max(memory_peak_bytes_, work_->used_bytes());
+  // CRIU had thawed the cgroup and holds the tasks by ptrace; from here on they stand still even if CRIU dies.
+  if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("dump", std::move(frozen.error()));
   sending_->dump_is_complete();
-  return {};
+  return check_criu();
 }
 
 Step<> SourceMigration::restore_there() {
@@ -247,6 +277,7 @@ Step<> SourceMigration::restore_there() {
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
   auto reply = ask("restore", request, limit);
+  if (auto step = check_criu(); !step) return step;
   if (!reply) return std::unexpected(std::move(reply.error()));
   if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   split_phase("transfer", reply->switch_over().receive_ms());
@@ -309,6 +340,7 @@ void SourceMigration::finish() {
       (*report_.mutable_figures())["target_" + figure.name()] = figure.value();
   }
 
+  if (auto thawed = freezer_->thaw(); !thawed) report_.add_notes(thawed.error().text());  // frozen tasks cannot die
   bridge_->release(CriuPoint::kPostDump);  // CRIU kills the copy, runC forgets the container
   auto ended = checkpoint_->wait_until(in(kSourceEndsWithin));
   if (!ended || !*ended) {
@@ -347,6 +379,8 @@ void SourceMigration::resume_here() {
     log::error("migration {}: runc checkpoint hangs and is killed", request_.id);
     checkpoint_->kill();
   }
+  bridge_->await_end(in(kRunCEndsWithin));
+  if (bridge_->died()) end_repair_here();
   if (auto thawed = freezer_->thaw(); !thawed)
     log::error("migration {}: {}", request_.id, thawed.error().text());
   if (auto back = hold_->give_back(*detachment_); !back)
@@ -357,6 +391,12 @@ void SourceMigration::resume_here() {
   (void)control_->call(request, in(5s));
 }
 
+void SourceMigration::end_repair_here() {
+  auto processes = proc::processes_in_cgroup(facts_.container.freezer_cgroup);
+  auto ended = processes ? end_tcp_repair(*processes) : Result<>(std::unexpected(processes.error()));
+  if (!ended) log::error("migration {}: {}", request_.id, ended.error().text());
+}
+
 // --- Common -----------------------------------------------------------------------------------------------
 
 bool SourceMigration::cancel() {
@@ -364,6 +404,7 @@ bool SourceMigration::cancel() {
   if (committing_ || over_) return false;
   cancelled_ = true;
   if (bridge_) bridge_->refuse();
+  if (sending_) sending_->cancel();  // the target then gives up waiting for images
   return true;
 }
 
@@ -373,6 +414,7 @@ Step<peer::TargetMessage> SourceMigration::ask(const std::string& step, const pe
   auto reply = control_->call(request, in(limit));
   if (!reply) return failed_here(step, std::move(reply.error()));
   if (reply->has_failure()) {
+    if (cancelled()) return failed_here(step, Error("cancelled", ECANCELED));
     const peer::Failure& failure = reply->failure();
     return std::unexpected(
         StepFailure{failure.step(), request_.target, failure.cause(), {failure.log().begin(), failure.log().end()}});

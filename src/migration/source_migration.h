@@ -70,8 +70,11 @@ class SourceMigration {
   Step<> commit();
   void finish();
   void resume_here();  // undo of freeze
+  void end_repair_here();
 
   Step<> start_checkpoint();
+  Step<> check_criu();
+  void lose_criu();
   Step<> open_data_connection();
   bool ask_for_outcome();  // true: the container runs on the target
   void remove_network();
@@ -101,9 +104,9 @@ class SourceMigration {
   std::optional<CgroupFreezer> freezer_;
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
-  std::unique_ptr<CriuBridge> bridge_;
+  std::unique_ptr<CriuBridge> bridge_;     // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;
-  std::unique_ptr<ImageSending> sending_;
+  std::unique_ptr<ImageSending> sending_;  // the same
   UndoList undo_;
 
   Clock::time_point frozen_at_;

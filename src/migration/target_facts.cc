@@ -26,6 +26,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
+// More than any host has, and no sum of it wraps round: the figure comes from a peer.
+constexpr uint64_t kMemoryBytesMax = uint64_t{1} << 48;
 
 // Processor features that programs look for and then use. Others (mitigations, virtualisation, power) do not matter
 // to a process that has already started.
@@ -92,13 +94,14 @@ class Judge {
 
   // The images, and beside them the memory that is restored from them.
   void check_memory() {
-    const uint64_t images = image_bytes_for(request_.memory_bytes());
+    const uint64_t memory = std::min(request_.memory_bytes(), kMemoryBytesMax);
+    const uint64_t images = image_bytes_for(memory);
     if (images > host_.image_bytes_max)
       add("memory", fmt::format("its images may take {} MiB; limits.image_bytes_max on {} is {} MiB", images / kMiB,
                                 host_.node, host_.image_bytes_max / kMiB));
     const uint64_t available = proc::meminfo_bytes("MemAvailable");
     reply_.set_memory_available_bytes(available);
-    const uint64_t needed = 2 * request_.memory_bytes() + 64 * kMiB;
+    const uint64_t needed = 2 * memory + 64 * kMiB;
     if (needed > available)
       add("memory", fmt::format("{} MiB are needed on {} and {} MiB are available", needed / kMiB, host_.node,
                                 available / kMiB));

@@ -9,9 +9,12 @@
 #include "base/file.h"
 #include "base/identifier.h"
 #include "base/log.h"
+#include "kernel/cgroup_tree.h"
+#include "kernel/free_memory.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
 #include "migration/target_facts.h"
+#include "migration/target_record.h"
 #include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "runtime/criu_log.h"
@@ -124,6 +127,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (!spec) return failed(spec.error());
   spec_ = std::move(*spec);
   if (!spec_.netns_path) return failed(Error("config.json names no network namespace"));
+  bundle_ = bundle_on_target(host_, preflight_);
   if (auto done = prepare_directories(); !done) return failed(done.error());
   if (auto done = prepare_network(prepare.network()); !done) return failed(done.error());
   if (auto done = prepare_bundle(); !done) return failed(done.error());
@@ -131,6 +135,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (auto done = start_restore(prepare.simple_cgroups()); !done) return failed(done.error());
   auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
   if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
+  warm_free_memory(preflight_.memory_bytes());  // the container's
 
   peer::TargetMessage message;
   for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
@@ -146,6 +151,9 @@ Result<> TargetMigration::prepare_directories() {
   const uint64_t bytes = std::min(image_tmpfs_bytes(preflight_.memory_bytes()), host_.image_bytes_max);
   TRY_ASSIGN(ScopedTmpfs tmpfs, ScopedTmpfs::mount(directory(), bytes));
   work_.emplace(std::move(tmpfs));
+  TRY(write_target_record(directory(), {.container = preflight_.container(),
+                                        .netns = *spec_.netns_path,
+                                        .bundle = bundle_is_ours() ? bundle_ : ""}));
   TRY(make_directories(directory() / "images"));
   TRY(make_directories(directory() / "work"));
   writer_.emplace(directory() / "images", host_.image_bytes_max);
@@ -166,9 +174,10 @@ Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
   return {};
 }
 
+bool TargetMigration::bundle_is_ours() const { return bundle_ == own_bundle_directory(host_, preflight_.container()); }
+
 Result<> TargetMigration::prepare_bundle() {
-  bundle_ = bundle_on_target(host_, preflight_);
-  if (bundle_ != own_bundle_directory(host_, preflight_.container())) return {};
+  if (!bundle_is_ours()) return {};
   TRY(make_directories(bundle_));
   undo_.add("remove the bundle", [bundle = bundle_] {
     std::error_code error;
@@ -206,6 +215,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                               },
                           .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore},
+                          .on_failure = [this] { stop_receiving(); },
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore,
@@ -220,14 +230,20 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
   restore_.emplace(std::move(restore));
   bridge_->watch_runc(restore_->pidfd());
   // CRIU kills what it has restored when it is refused, runC then removes the container; what it leaves is removed.
-  undo_.add("end the restore", [this] {
-    bridge_->refuse();
-    auto ended = restore_->wait_until(Clock::now() + 20s);
-    if (!ended || !*ended) restore_->kill();
-    if (auto removed = Runc(host_.runc).remove(preflight_.container()); !removed)
-      log::error("migration {}: {}", id(), removed.error().text());
-  });
+  undo_.add("end the restore", [this] { end_restore(); });
   return {};
+}
+
+void TargetMigration::end_restore() {
+  bridge_->refuse();
+  auto ended = restore_->wait_until(Clock::now() + 20s);
+  if (!ended || !*ended) restore_->kill();
+  bridge_->await_end(Clock::now() + 20s);
+  auto check = [this](const Result<>& done) {
+    if (!done) log::error("migration {}: {}", id(), done.error().text());
+  };
+  check(Runc(host_.runc).remove(preflight_.container()));
+  for (const auto& directory : bridge_->restore_cgroups()) check(remove_cgroup(directory, Clock::now() + 5s));
 }
 
 // --- Switch-over: the container stands still on the source ------------------------------------------------
@@ -237,17 +253,21 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
     return std::unexpected(PhaseError{step, std::move(error)});
   };
   const Stopwatch receive_watch;
-  receiving_ = take_receiving(Clock::now() + host_.step_timeout);
-  if (!receiving_) return failed("transfer", Error("no data connection came"));
+  if (!await_receiving(Clock::now() + host_.step_timeout))
+    return failed("transfer", Error("no data connection came"));
   receiving_->await_small_files();
+  if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
+  if (receiving_->failed()) return failed("transfer", receiving_->finish().error());
   if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
     return failed("restore", set.error());
   bridge_->release(CriuPoint::kRequest);
   // CRIU makes namespaces and mounts while memory still arrives, and this namespace becomes what it was at the freeze.
   if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
   auto ready = bridge_->await(CriuPoint::kNamespacesReady, Clock::now() + host_.step_timeout);
-  if (auto received = receiving_->finish(); !received) return failed("transfer", received.error());
-  if (!ready) return std::unexpected(criu_error("restore", ready.error()));
+  if (!ready && !receiving_->failed()) return std::unexpected(criu_error("restore", ready.error()));
+  auto received = receiving_->finish();
+  if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
+  if (!received) return failed("transfer", received.error());
 
   peer::TargetMessage message;
   peer::SwitchOverReply& reply = *message.mutable_switch_over();
@@ -278,15 +298,21 @@ Result<> TargetMigration::update_network(const peer::NetworkState& now) {
   return {};
 }
 
-std::unique_ptr<ImageReceiving> TargetMigration::take_receiving(Deadline deadline) {
+bool TargetMigration::await_receiving(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  receiving_arrived_.wait_until(lock, deadline, [&] { return arrived_ != nullptr; });
-  return std::move(arrived_);
+  return receiving_arrived_.wait_until(lock, deadline, [&] { return receiving_ != nullptr; });
+}
+
+void TargetMigration::stop_receiving() {
+  std::lock_guard lock(mutex_);
+  if (receiving_) receiving_->cancel();
 }
 
 // The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
 TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::Commit& commit) {
   const Stopwatch watch;
+  if (auto kept = remove_target_record(directory()); !kept)
+    return std::unexpected(PhaseError{"resume", std::move(kept.error())});
   bridge_->release(CriuPoint::kPostRestore);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
   if (!alive) return std::unexpected(criu_error("resume", alive.error()));
@@ -378,15 +404,11 @@ void TargetMigration::abort(const std::string& reason) {
     std::lock_guard lock(mutex_);
     if (state_ == State::kRunning || state_ == State::kFinished || state_ == State::kAborted) return;
     error_ = reason;
-    if (arrived_) arrived_->cancel();
+    data_connected_ = true;  // none is taken any more
   }
   if (receiving_) receiving_->cancel();
   undo_.roll_back();
   bridge_.reset();
-  {
-    std::lock_guard lock(mutex_);
-    arrived_.reset();
-  }
   receiving_.reset();
   streams_.reset();
   network_.reset();
@@ -406,7 +428,7 @@ bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
   std::lock_guard lock(mutex_);
   if (state_ != State::kPrepared || data_connected_) return false;
   data_connected_ = true;
-  arrived_ = std::make_unique<ImageReceiving>(std::move(*writer_), std::move(connection));
+  receiving_ = std::make_unique<ImageReceiving>(std::move(*writer_), std::move(connection));
   writer_.reset();
   receiving_arrived_.notify_all();
   return true;

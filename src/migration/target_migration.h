@@ -77,10 +77,13 @@ class TargetMigration {
   Result<> prepare_bundle();
   Result<> prepare_streams(const peer::Prepare& prepare);
   Result<> start_restore(bool simple_cgroups);
+  void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
   Result<> attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
-  std::unique_ptr<ImageReceiving> take_receiving(Deadline deadline);
+  bool bundle_is_ours() const;
+  bool await_receiving(Deadline deadline);
+  void stop_receiving();  // from the bridge's thread
 
   void set_state(State state);
   void abort(const std::string& reason);
@@ -107,7 +110,7 @@ class TargetMigration {
   std::optional<StreamReplacements> streams_;
   std::unique_ptr<CriuBridge> bridge_;
   std::optional<Subprocess> restore_;
-  std::unique_ptr<ImageReceiving> receiving_;
+  std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
   UndoList undo_;
   std::jthread announcing_;
   uint64_t disk_bytes_before_ = 0;
@@ -120,7 +123,6 @@ class TargetMigration {
   State state_ = State::kNew;
   std::string token_;
   std::optional<ImageWriter> writer_;  // until a data connection comes
-  std::unique_ptr<ImageReceiving> arrived_;
   bool data_connected_ = false;
   std::string error_;
 };

@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/unix_socket.h"
+#include "kernel/cgroup_tree.h"
+#include "kernel/pidfd.h"
 
 namespace godwit {
 
@@ -53,6 +55,24 @@ bool runc_ignores(const std::string& script) {
   return script == "network-lock" || script == "network-unlock" || script == "query-ext-files" ||
          script == "pre-restore" || script == "post-setup-namespaces" || script == "pre-resume" ||
          script == "post-resume" || script == "pre-dump";
+}
+
+// Of the process at the other end.
+std::vector<std::filesystem::path> cgroups_not_ours(int socket) {
+  auto pid = peer_pid(socket);
+  auto its = pid ? cgroup_directories(*pid) : Result<std::vector<std::filesystem::path>>(std::unexpected(pid.error()));
+  auto ours = cgroup_directories(::getpid());
+  if (!its || !ours) return {};
+  // Nor what ours are below.
+  std::erase_if(*its, [&](const auto& directory) {
+    return std::ranges::any_of(*ours, [&](const auto& our) { return *our.lexically_relative(directory).begin() != ".."; });
+  });
+  return *its;
+}
+
+Result<Packet> ask_runc(int runc, const Packet& notification) {
+  TRY(send_packet(runc, notification.bytes, borrowed(notification.fds)));
+  return receive_packet(runc);
 }
 
 }  // namespace
@@ -102,7 +122,7 @@ void CriuBridge::serve() {
       ::eventfd_read(wake_.get(), &count);
     }
     if (items[2].revents != 0 && items[0].revents == 0) {
-      end("runc ended");
+      break_off("runc ended");
       runc_pidfd_ = -1;
     }
     if (items[0].revents == 0) continue;
@@ -131,21 +151,25 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
 }
 
 Result<> CriuBridge::relay(int runc, int criu) {
-  pollfd items[3] = {{runc, POLLIN, 0}, {criu, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+  pollfd items[4] = {{runc, POLLIN, 0}, {criu, POLLIN, 0}, {wake_.get(), POLLIN, 0}, {-1, POLLIN, 0}};
   for (;;) {
-    if (::poll(items, 3, -1) < 0) {
+    items[3].fd = criu_pidfd_.get();
+    if (::poll(items, 4, stopping_ ? 0 : -1) < 0) {
       if (errno == EINTR) continue;
       return fail_errno("poll");
     }
-    if (items[2].revents != 0 && !stopping_) {
+    if (items[2].revents != 0) {
       eventfd_t count;
       ::eventfd_read(wake_.get(), &count);
-      items[2].revents = 0;
     }
     if (items[1].revents != 0) {
       TRY_ASSIGN(bool more, pass_response(runc, criu));
       if (!more) return {};
-    } else if (items[2].revents != 0 && stopping_) {
+    } else if (items[3].revents != 0) {
+      // Tasks it was restoring may still hold its socket.
+      if (!answered_) die("without an answer");
+      return {};
+    } else if (stopping_) {
       return fail("stopped");
     } else if (items[0].revents != 0) {
       TRY(pass_request(runc, criu));
@@ -158,7 +182,7 @@ Result<> CriuBridge::pass_request(int runc, int criu) {
   auto packet = receive_packet(runc);
   if (!packet) {
     ::shutdown(criu, SHUT_WR);
-    if (working_) end("runc ended");
+    if (working_) break_off("runc ended");
     return fail(std::move(packet.error()).during("runc ended"));
   }
   criu::Request request;
@@ -167,6 +191,12 @@ Result<> CriuBridge::pass_request(int runc, int criu) {
   if (!is_work) return send_packet(criu, packet->bytes, borrowed(packet->fds));
 
   working_ = true;
+  {
+    TRY_ASSIGN(ScopedFd pidfd, open_peer_pidfd(criu));  // the stub that connected, which criu has taken the place of
+    std::lock_guard lock(mutex_);
+    criu_pidfd_ = std::move(pidfd);
+    if (request.type() == criu::RESTORE) cgroups_ = cgroups_not_ours(criu);
+  }
   // CRIU resolves these two in the descriptor table of its peer, which is this process.
   criu::Options& options = *request.mutable_options();
   options.set_images_dir_fd(images_.get());
@@ -181,7 +211,7 @@ Result<> CriuBridge::pass_request(int runc, int criu) {
 Result<bool> CriuBridge::pass_response(int runc, int criu) {
   auto packet = receive_packet(criu);
   if (!packet) {
-    if (working_) end("criu ended without an answer");
+    if (working_ && !answered_) die("without an answer");
     return false;
   }
   criu::Response response;
@@ -191,10 +221,13 @@ Result<bool> CriuBridge::pass_response(int runc, int criu) {
   if (response.type() != criu::NOTIFY) {
     const bool is_work = response.type() == criu::DUMP || response.type() == criu::RESTORE;
     if (is_work || !response.success()) {
-      end(response.success() ? "criu finished"
-                             : "criu failed" + (response.error_message().empty()
-                                                    ? std::string()
-                                                    : ": " + response.error_message()));
+      answered_ = true;
+      const std::string& why = response.error_message();
+      if (response.success()) {
+        end("criu finished");
+      } else {
+        break_off("criu failed" + (why.empty() ? why : ": " + why));
+      }
     }
     TRY(send_packet(runc, packet->bytes, fds));
     return true;
@@ -213,10 +246,10 @@ Result<bool> CriuBridge::pass_response(int runc, int criu) {
     TRY(send_packet(criu, notify_answer(true)));
     return true;
   }
-  TRY(send_packet(runc, packet->bytes, fds));
-  auto answer = receive_packet(runc);
+  auto answer = ask_runc(runc, *packet);
   if (!answer) {
-    TRY(send_packet(criu, notify_answer(false)));
+    // Released from post-dump, the copy here is to end, even if runC is not there to hear of it.
+    TRY(send_packet(criu, notify_answer(point == CriuPoint::kPostDump)));
     return fail(std::move(answer.error()).during("runc ended at " + response.notify().script()));
   }
   if (point && !hold_first && !hold(*point, pid)) {
@@ -236,8 +269,28 @@ bool CriuBridge::hold(CriuPoint point, pid_t pid) {
   std::unique_lock lock(mutex_);
   arrived_[point] = {Clock::now(), pid};
   changed_.notify_all();
-  if (is_held(point)) changed_.wait(lock, [&] { return refused_ || released_[point]; });
+  if (is_held(point)) wait_at(point, lock);
   return released_[point] || !refused_;
+}
+
+// CRIU waits for its answer meanwhile and may die of it. Without runC there is no going on.
+void CriuBridge::wait_at(CriuPoint point, std::unique_lock<std::mutex>& lock) {
+  while (!refused_ && !released_[point]) {
+    lock.unlock();
+    pollfd items[3] = {{criu_pidfd_.get(), POLLIN, 0}, {runc_pidfd_.load(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    ::poll(items, 3, -1);
+    if (items[2].revents != 0) {
+      eventfd_t count;
+      ::eventfd_read(wake_.get(), &count);
+    }
+    if (items[0].revents != 0) {
+      die(std::string("at ") + criu_point_name(point));
+    } else if (items[1].revents != 0) {
+      break_off(std::string("runc ended at ") + criu_point_name(point));
+    }
+    lock.lock();
+    if (items[0].revents != 0 || items[1].revents != 0) refused_ = true;
+  }
 }
 
 Result<pid_t> CriuBridge::await(CriuPoint point, Deadline deadline) {
@@ -253,15 +306,20 @@ Result<pid_t> CriuBridge::await(CriuPoint point, Deadline deadline) {
 }
 
 void CriuBridge::release(CriuPoint point) {
-  std::lock_guard lock(mutex_);
-  released_[point] = true;
-  changed_.notify_all();
+  {
+    std::lock_guard lock(mutex_);
+    released_[point] = true;
+  }
+  wake();
 }
 
 void CriuBridge::refuse() {
-  std::lock_guard lock(mutex_);
-  refused_ = true;
-  changed_.notify_all();
+  {
+    std::lock_guard lock(mutex_);
+    refused_ = true;
+    changed_.notify_all();
+  }
+  wake();
 }
 
 std::optional<Clock::time_point> CriuBridge::reached_at(CriuPoint point) {
@@ -271,12 +329,50 @@ std::optional<Clock::time_point> CriuBridge::reached_at(CriuPoint point) {
   return arrival->second.when;
 }
 
-void CriuBridge::end(std::string reason) {
+std::optional<std::string> CriuBridge::failure() {
   std::lock_guard lock(mutex_);
-  if (ended_) return;
+  if (!ended_) return std::nullopt;
+  return end_reason_;
+}
+
+std::vector<std::filesystem::path> CriuBridge::restore_cgroups() {
+  std::lock_guard lock(mutex_);
+  return cgroups_;
+}
+
+void CriuBridge::await_end(Deadline deadline) {
+  pollfd item{-1, POLLIN, 0};
+  {
+    std::lock_guard lock(mutex_);
+    item.fd = criu_pidfd_.get();
+  }
+  if (item.fd < 0) return;
+  int ready;
+  while ((ready = ::poll(&item, 1, poll_ms(deadline))) < 0 && errno == EINTR) {
+  }
+  if (ready > 0) return;
+  log::error("criu hangs and is killed");
+  kill_if_alive(item.fd);
+  (void)::poll(&item, 1, 1000);
+}
+
+void CriuBridge::die(const std::string& when) {
+  died_ = true;
+  break_off("criu ended " + when);
+}
+
+void CriuBridge::break_off(std::string reason) {
+  if (end(std::move(reason)) && settings_.on_failure) settings_.on_failure();
+}
+
+// False if it had ended already.
+bool CriuBridge::end(std::string reason) {
+  std::lock_guard lock(mutex_);
+  if (ended_) return false;
   ended_ = true;
   end_reason_ = std::move(reason);
   changed_.notify_all();
+  return true;
 }
 
 }  // namespace godwit

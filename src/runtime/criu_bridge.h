@@ -49,6 +49,8 @@ class CriuBridge {
     std::vector<std::pair<int, int>> descriptors;     // number in criu → descriptor of ours, borrowed
     std::function<void(criu::Options&)> edit_options;  // of the dump or restore request
     std::vector<CriuPoint> hold_at;
+    // runC or CRIU has gone before its time, see failure(). Called at once, from the bridge's thread.
+    std::function<void()> on_failure;
   };
 
   static Result<std::unique_ptr<CriuBridge>> start(Settings settings);
@@ -67,6 +69,15 @@ class CriuBridge {
   void watch_runc(int pidfd);
   // When CRIU reached POINT.
   std::optional<Clock::time_point> reached_at(CriuPoint point);
+  // What came between, if something did: runC or CRIU ended, or CRIU gave up.
+  std::optional<std::string> failure();
+  // Waits for the end of CRIU, whatever has become of runC, and kills it at DEADLINE.
+  void await_end(Deadline deadline);
+  // The directories of the cgroups that runC has made for a restore, and has started CRIU in; this process's own are
+  // not among them. Nobody else knows them if runC is killed before it has recorded the container.
+  std::vector<std::filesystem::path> restore_cgroups();
+  // CRIU did not end by itself: what it had stopped runs, and sockets it was dumping may be in repair mode.
+  bool died() const { return died_; }
 
  private:
   explicit CriuBridge(Settings settings) : settings_(std::move(settings)) {}
@@ -77,14 +88,19 @@ class CriuBridge {
   Result<> pass_request(int runc, int criu);
   Result<bool> pass_response(int runc, int criu);
   bool hold(CriuPoint point, pid_t pid);
+  void wait_at(CriuPoint point, std::unique_lock<std::mutex>& lock);
+  void die(const std::string& when);
+  void break_off(std::string reason);
   bool is_held(CriuPoint point) const;
-  void end(std::string reason);
+  bool end(std::string reason);
 
   Settings settings_;
   ScopedFd listener_;
   ScopedFd wake_;  // eventfd: stop, or a pidfd to watch
   std::atomic<bool> stopping_ = false;
   std::atomic<int> runc_pidfd_ = -1;
+  std::atomic<bool> died_ = false;
+  bool answered_ = false;  // CRIU has given its final answer; serving thread only
   bool working_ = false;  // the dump or restore has been asked for; serving thread only
   ScopedFd images_;
   ScopedFd work_;
@@ -96,6 +112,8 @@ class CriuBridge {
   };
   std::mutex mutex_;
   std::condition_variable changed_;
+  ScopedFd criu_pidfd_;  // of the one that dumps or restores; written under the mutex by the serving thread
+  std::vector<std::filesystem::path> cgroups_;
   std::map<CriuPoint, Arrival> arrived_;
   std::map<CriuPoint, bool> released_;
   bool refused_ = false;

@@ -7,7 +7,6 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 #include <filesystem>
@@ -16,40 +15,12 @@
 #include <string>
 #include <thread>
 
+#include "base/test_support.h"
 #include "transport/pki.h"
 #include "transport/socket.h"
 #include "transport/tls_context.h"
 
 namespace godwit {
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result)
-    throw std::runtime_error(result.error().text());  // ends the test, whatever it was about
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
-inline Deadline in_ms(int ms) { return Clock::now() + milliseconds(ms); }
-
-class ScopedDirectory {
- public:
-  ScopedDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "godwit-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = name;
-  }
-  ScopedDirectory(const ScopedDirectory&) = delete;
-  ScopedDirectory& operator=(const ScopedDirectory&) = delete;
-  ~ScopedDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // A CA called "ca"; hosts are made on demand.
 class TestCertificates {

@@ -13,7 +13,7 @@
 //     |                     <---- PrepareReply    |                 PREPARED
 //     | = = data connection: Hello{id, token} = =>|
 //     |   (freeze, dump; images travel)           |
-//     | SwitchOver{files, bytes, network} ---->  |  last image awaited, CRIU restores, stops before resume
+//     | SwitchOver{network, streams}      ---->  |  CRIU restores, the last image is awaited, stops before resume
 //     |                  <---- SwitchOverReply    |                 RESTORED (nothing runs)
 //     | Commit{frames}                    ---->  |  only the target may run the container from here on
 //     |                     <---- CommitReply     |                 RUNNING

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,6 +36,7 @@ bool write_all(int fd, const char* data, size_t size) {
 void go_to_background() {
   if (fork() != 0) _exit(0);
   setsid();
+  setpriority(PRIO_PROCESS, 0, 0);  // the agent's is not for this
   if (fork() != 0) _exit(0);
   if (chdir("/") != 0) _exit(1);
   const int null = open("/dev/null", O_RDWR);
