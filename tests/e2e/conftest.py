@@ -5,6 +5,7 @@
 
 import contextlib
 import pathlib
+import re
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from tests.support import client as clients  # noqa: E402
 from tests.support import container as containers  # noqa: E402
 from tests.support import leftovers  # noqa: E402
+from tests.support.conversation import Conversation  # noqa: E402
 from tests.support.lab import CLIENT, Lab  # noqa: E402
 from tests.support.migration import migrate  # noqa: E402
 
@@ -25,16 +27,23 @@ def one_lab():
         yield lab
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cleaned_within_s(seconds): how long hosts may take until nothing is left on "
+                                       "them (default: 3)")
+
+
 @pytest.fixture
-def lab(one_lab):
+def lab(one_lab, request):
     """Two hosts with their agents. Fails the test that leaves anything on one of them."""
     # An address of an earlier test belongs to another container now, with another MAC.
     one_lab.exec(CLIENT, "ip", "neighbour", "flush", "all")
     before = {node: without_agents(leftovers.snapshot(one_lab, node)) for node in one_lab.nodes}
     yield one_lab
+    mark = request.node.get_closest_marker("cleaned_within_s")
+    settle_s = mark.args[0] if mark else 3
     left = []
     for node in one_lab.nodes:
-        left += [f"{node}: {line}" for line in leftovers.since(one_lab, node, before[node], settle_s=3,
+        left += [f"{node}: {line}" for line in leftovers.since(one_lab, node, before[node], settle_s,
                                                                look=without_agents)]
     assert not left, "left behind: " + "; ".join(left)
 
@@ -91,6 +100,25 @@ def there_and_back(lab):
             check(migration)
 
     return run
+
+
+@pytest.fixture
+def slow_link(lab):
+    """node2 has a link on which the 16 MiB of the echo container take seconds: the transfer is a phase to act in."""
+    lab.link("node2", "--rate", "50mbit")
+    yield
+    lab.link("node2", "--rate", "off")
+
+
+def assert_rolled_back(lab, container, client, migration, error):
+    """It runs on node1 as if nothing had been, for its client too; ERROR is a pattern for step, host and cause."""
+    assert migration.status == 3 and migration.report["outcome"] == "rolled_back", migration.why()
+    assert re.search(error, migration.report["error"]), migration.report["error"]
+    assert_runs_on(lab, container, "node1", not_on="node2")
+    client.mark("rolled back")
+    with Conversation(lab, container.address, containers.ECHO_PORT) as verifier:
+        assert verifier.ask("verify") == "ok"
+    assert client.mark("afterwards")["requests"] > 0
 
 
 def assert_runs_on(lab, container, node, not_on):

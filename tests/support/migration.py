@@ -56,13 +56,19 @@ class OngoingMigration:
         self._process.stdout.close()
         self._process.stderr.close()
 
-    def await_phase(self, name, timeout_s=30):
+    def await_phase(self, name):
         """Returns as soon as the phase has begun."""
+        self._await(lambda line: _phase_of(line) == name, f"phase {name}")
+
+    def await_line(self, start):
+        self._await(lambda line: line.startswith(start), f"line '{start}…'")
+
+    def _await(self, is_it, what, timeout_s=30):
         end = time.monotonic() + timeout_s
         with self._changed:
-            while not any(_phase_of(line) == name for line in self._lines):
+            while not any(map(is_it, self._lines)):
                 if self._ended or not self._changed.wait(end - time.monotonic()):
-                    raise TimeoutError(f"no phase {name} in: {''.join(self._lines)}")
+                    raise TimeoutError(f"no {what} in: {''.join(self._lines)}")
 
     def id(self):
         said = self._lab.exec(self.source, "godwit", "status", "--json").stdout

@@ -11,22 +11,30 @@ from .costs import HostAccount
 def find(node, *words):
     """PIDs on the host whose command line has all of WORDS among its own, oldest first. A program is the last part of
     its path."""
+
+    def matches(pid):
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return set(words) <= {os.path.basename(command[0]), *command[1:]}
+
+    return _oldest_first(node, matches)
+
+
+def _oldest_first(node, matches):
     found = []
     for pid in HostAccount(node).pids():
         try:
-            command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
             started = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
-        except OSError:
+            if matches(pid):
+                found.append((started, int(pid)))
+        except OSError:  # it has ended
             continue
-        command[0] = os.path.basename(command[0])
-        if set(words) <= set(command):
-            found.append((started, int(pid)))
     return [pid for _, pid in sorted(found)]
 
 
 def criu(node):
-    """The criu that runC has started there for a dump or a restore, as a pidfd; the caller closes it."""
-    return os.pidfd_open(find(node, "criu", "swrk")[0])
+    """The criu that runC has started there for a dump or a restore, as a pidfd; the caller closes it. By its program:
+    its command line changes, and what it is restoring is a younger criu."""
+    return os.pidfd_open(_oldest_first(node, lambda pid: os.readlink(f"/proc/{pid}/exe").endswith("/criu"))[0])
 
 
 def runc(node, command):

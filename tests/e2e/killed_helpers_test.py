@@ -1,0 +1,88 @@
+"""runC or CRIU dies, on either host, in any phase: the container goes on where it was."""
+
+import os
+
+import pytest
+
+from tests.support import processes
+from tests.support.migration import begin, migrate
+
+from .conftest import assert_rolled_back
+
+VICTIMS = {
+    "criu on the source": ("node1", processes.criu),
+    "runc on the source": ("node1", lambda node: processes.runc(node, "checkpoint")),
+    "criu on the target": ("node2", processes.criu),
+    "runc on the target": ("node2", lambda node: processes.runc(node, "restore")),
+}
+
+
+@pytest.fixture
+def victim(request, lab):
+    node, find = VICTIMS[request.param]
+
+    class Victim:
+        def find(self):
+            self._pidfd = find(node)
+
+        def kill(self):
+            processes.kill(self._pidfd)
+            os.close(self._pidfd)
+
+    return Victim()
+
+
+@pytest.mark.parametrize("victim, error", [
+    ("criu on the source", "^(dump|hold) on node1 failed: criu ended"),
+    ("runc on the source", "^(dump|hold) on node1 failed: runc ended"),
+], indirect=["victim"])
+def test_death_while_it_is_dumped(lab, echo, client, victim, error):
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("freeze")
+        victim.find()
+        ongoing.await_phase("dump")
+        victim.kill()
+        migration = ongoing.result()
+    assert_rolled_back(lab, echo, client, migration, error)
+
+
+@pytest.mark.parametrize("victim, error", [
+    ("criu on the source", "^hold on node1 failed: criu ended at post-dump$"),
+    ("runc on the source", "^hold on node1 failed: runc ended at post-dump$"),
+    ("criu on the target", "^restore on node2 failed: criu ended"),
+    ("runc on the target", "^restore on node2 failed: runc ended"),
+], indirect=["victim"])
+def test_death_while_its_images_are_sent(lab, slow_link, echo, client, victim, error):
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("restore")
+        victim.find()
+        victim.kill()
+        migration = ongoing.result()
+    assert_rolled_back(lab, echo, client, migration, error)
+
+
+@pytest.mark.parametrize("victim, error", [
+    ("criu on the target", "^restore on node2 failed: criu ended"),
+    ("runc on the target", "^restore on node2 failed: runc ended"),
+], indirect=["victim"])
+def test_death_while_it_is_restored(lab, echo, client, victim, error):
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("freeze")
+        victim.find()
+        ongoing.await_phase("restore")
+        victim.kill()
+        migration = ongoing.result()
+    assert_rolled_back(lab, echo, client, migration, error)
+
+
+def test_container_moves_after_criu_died_on_both_sides(lab, slow_link, echo, client):
+    for node in lab.nodes:
+        with begin(lab, echo, "node2") as ongoing:
+            ongoing.await_phase("restore")
+            criu = processes.criu(node)
+            processes.kill(criu)
+            os.close(criu)
+            assert ongoing.result().status == 3
+    lab.link("node2", "--rate", "off")
+    migration = migrate(lab, echo, "node2")
+    assert migration.migrated, migration.why()

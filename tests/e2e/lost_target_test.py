@@ -1,0 +1,52 @@
+"""The target, or the way to it, is lost before the commit: the container goes on, and nothing of it stays there."""
+
+import pytest
+
+from tests.support.gate import gated
+from tests.support.migration import begin, migrate
+
+from .conftest import assert_rolled_back
+
+
+def test_agent_of_the_target_dies_during_the_transfer(lab, slow_link, echo, client):
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("restore")
+        lab.agent("node2", "kill")
+        migration = ongoing.result()
+    try:
+        assert_rolled_back(lab, echo, client, migration, "^restore on node1 failed: the control connection to node2 is lost")
+    finally:
+        lab.agent("node2", "start")
+
+
+def test_agent_of_the_target_dies_while_it_prepares(lab, echo, client):
+    with gated(lab, "node2") as gate, begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("prepare")
+        lab.agent("node2", "kill")
+        gate.open()
+        migration = ongoing.result()
+        lab.agent("node2", "start")
+    assert_rolled_back(lab, echo, client, migration, "^prepare on node1 failed: .*connection to node2 is lost")
+
+
+def test_container_moves_to_a_target_whose_agent_had_died(lab, slow_link, echo, client):
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("restore")
+        lab.agent("node2", "kill")
+        assert ongoing.result().status == 3
+    lab.agent("node2", "start")
+    lab.link("node2", "--rate", "off")
+    migration = migrate(lab, echo, "node2")
+    assert migration.migrated, migration.why()
+
+
+@pytest.mark.cleaned_within_s(25)  # the target notices by itself
+def test_link_is_cut_during_the_transfer(lab, slow_link, echo, client):
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("restore")
+        lab.link("node2", "--cut")
+        migration = ongoing.result()
+    try:
+        assert_rolled_back(lab, echo, client, migration, "^restore on node1 failed: the control connection to node2 is lost")
+    finally:
+        lab.link("node2", "--mend")
