@@ -37,8 +37,7 @@ class RegistryTest : public testing::Test {
 
   // A migration has its id from the first message on.
   std::shared_ptr<TargetMigration> target(const std::string& id) {
-    auto migration =
-        std::make_shared<TargetMigration>(host_, std::vector<std::string>{"node2"}, "10.99.1.1:7411");
+    auto migration = std::make_shared<TargetMigration>(host_, std::vector<std::string>{"node2"}, "10.99.1.1:7411");
     peer::SourceMessage message;
     peer::Hello& hello = *message.mutable_hello();
     hello.set_version_major(wire::kProtocolMajor);

@@ -15,8 +15,7 @@ namespace godwit {
 
 template <typename T>
 T must(Result<T> result) {
-  if (!result)
-    throw std::runtime_error(result.error().text());  // ends the test, whatever it was about
+  if (!result) throw std::runtime_error(result.error().text());  // ends the test, whatever it was about
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 

@@ -34,10 +34,10 @@ constexpr uint64_t kMemoryBytesMax = uint64_t{1} << 48;
 bool matters_to_programs(std::string_view flag) {
   static constexpr std::array kPrefixes = {"avx", "sse", "ssse", "amx", "bmi", "xsave"};
   static constexpr std::array kNames = {
-      "aes",   "vaes",   "pclmulqdq", "vpclmulqdq", "fma",  "f16c",    "popcnt", "movbe",
-      "lzcnt", "abm",    "adx",       "sha_ni",     "gfni", "rdrand",  "rdseed", "rdtscp",
-      "clwb",  "erms",   "fsrm",      "fsgsbase",   "cx16", "rdpid",   "pku",    "movdiri",
-      "rtm",   "hle",    "user_shstk", "clflushopt", "lahf_lm", "movdir64b", "waitpkg", "tbm", "xop"};
+      "aes",        "vaes",     "pclmulqdq", "vpclmulqdq", "fma",    "f16c",    "popcnt", "movbe", "lzcnt",
+      "abm",        "adx",      "sha_ni",    "gfni",       "rdrand", "rdseed",  "rdtscp", "clwb",  "erms",
+      "fsrm",       "fsgsbase", "cx16",      "rdpid",      "pku",    "movdiri", "rtm",    "hle",   "user_shstk",
+      "clflushopt", "lahf_lm",  "movdir64b", "waitpkg",    "tbm",    "xop"};
   return std::ranges::any_of(kPrefixes, [&](auto prefix) { return flag.starts_with(prefix); }) ||
          std::ranges::find(kNames, flag) != kNames.end();
 }
@@ -103,8 +103,8 @@ class Judge {
     reply_.set_memory_available_bytes(available);
     const uint64_t needed = 2 * memory + 64 * kMiB;
     if (needed > available)
-      add("memory", fmt::format("{} MiB are needed on {} and {} MiB are available", needed / kMiB, host_.node,
-                                available / kMiB));
+      add("memory",
+          fmt::format("{} MiB are needed on {} and {} MiB are available", needed / kMiB, host_.node, available / kMiB));
   }
 
   void check_cpu() {
@@ -129,8 +129,8 @@ class Judge {
     check_rootfs(spec);
     for (const BindMount& mount : spec.bind_mounts)
       if (::access(mount.source.c_str(), F_OK) != 0)
-        add("mounts", fmt::format("{} (mounted on {}) does not exist on {}", mount.source, mount.destination,
-                                  host_.node));
+        add("mounts",
+            fmt::format("{} (mounted on {}) does not exist on {}", mount.source, mount.destination, host_.node));
     if (spec.netns_path && ::access(spec.netns_path->c_str(), F_OK) == 0)
       add("network", fmt::format("a network namespace {} exists on {} already", *spec.netns_path, host_.node));
     if (spec.netns_path) reply_.set_netns_path(*spec.netns_path);
@@ -199,7 +199,7 @@ fs::path own_bundle_directory(const Host& host, const std::string& container) {
 }
 
 fs::path bundle_on_target(const Host& host, const peer::Preflight& request) {
-  const fs::path same = request.bundle();
+  fs::path same = request.bundle();
   auto text = read_file(same / "config.json", kOciSpecBytesMax);
   if (same.is_absolute() && text && *text == request.config_json()) return same;
   return own_bundle_directory(host, request.container());

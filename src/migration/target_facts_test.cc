@@ -117,10 +117,10 @@ TEST_F(JudgeTest, DifferencesOfTheRootFileSystemAreNamed) {
   add_file("/bin/server", 8);
   add_file("/bin/other", 7);
   add_file("/bin/server", 7, S_IFREG | 0755);
-  EXPECT_THAT(problems("rootfs"), testing::ElementsAre(
-                                      rootfs().string() + "/bin/server has 7 bytes on node2 and 8 on the source",
-                                      rootfs().string() + "/bin/other is missing on node2",
-                                      rootfs().string() + "/bin/server has mode 600 on node2 and 755 on the source"));
+  EXPECT_THAT(problems("rootfs"),
+              testing::ElementsAre(rootfs().string() + "/bin/server has 7 bytes on node2 and 8 on the source",
+                                   rootfs().string() + "/bin/other is missing on node2",
+                                   rootfs().string() + "/bin/server has mode 600 on node2 and 755 on the source"));
 }
 
 TEST_F(JudgeTest, ManyDifferencesAreCounted) {

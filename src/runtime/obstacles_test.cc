@@ -64,9 +64,8 @@ class Child {
 };
 
 TEST(Obstacles, OrdinaryFilesAreNone) {
-  const Child child([] {
-    return ::eventfd(0, 0) >= 0 && ::socket(AF_INET, SOCK_STREAM, 0) >= 0 && ::memfd_create("x", 0) >= 0;
-  });
+  const Child child(
+      [] { return ::eventfd(0, 0) >= 0 && ::socket(AF_INET, SOCK_STREAM, 0) >= 0 && ::memfd_create("x", 0) >= 0; });
   ASSERT_TRUE(child.ready());
   EXPECT_THAT(obstacles_of(child.pid()), IsEmpty());
 }

@@ -49,8 +49,7 @@ class TestCertificates {
 template <typename T>
 class Background {
  public:
-  explicit Background(std::function<T()> work)
-      : thread_([this, work = std::move(work)] { value_.emplace(work()); }) {}
+  explicit Background(std::function<T()> work) : thread_([this, work = std::move(work)] { value_.emplace(work()); }) {}
   ~Background() { wait(); }
   void wait() {
     if (thread_.joinable()) thread_.join();
