@@ -48,9 +48,8 @@ fs::path find_program(const std::string& configured, const std::string& name, co
 Host make_host(const Config& config, const fs::path& helpers) {
   Host host;
   host.node = config.node;
-  host.runc = {.runc = find_program(config.runtime.runc, "runc", nullptr),
-               .root = config.runtime.root,
-               .helpers = helpers};
+  host.runc = {
+      .runc = find_program(config.runtime.runc, "runc", nullptr), .root = config.runtime.root, .helpers = helpers};
   host.criu = find_program(config.runtime.criu, "criu", kBootstrapCriu);
   host.stream_keeper = helpers / "stream_keeper";
   host.run_directory = config.agent.run_dir;

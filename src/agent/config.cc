@@ -29,9 +29,7 @@ Result<> absolute_path(const Text& value) {
   return {};
 }
 
-Result<> absolute_path_or_empty(const Text& value) {
-  return value.empty() ? Result<>{} : absolute_path(value);
-}
+Result<> absolute_path_or_empty(const Text& value) { return value.empty() ? Result<>{} : absolute_path(value); }
 
 Result<> unix_socket_path(const Text& value) {
   TRY(absolute_path(value));
@@ -98,10 +96,9 @@ struct Rule {
   BooleanRule {                                           \
     [](Config& c, bool given) { c.field = given; }, value \
   }
-#define GODWIT_INTEGER(field, value, min, max)                                                     \
-  IntegerRule {                                                                                    \
-    [](Config& c, int64_t given) { c.field = static_cast<decltype(c.field)>(given); }, value, min, \
-        max                                                                                        \
+#define GODWIT_INTEGER(field, value, min, max)                                                         \
+  IntegerRule {                                                                                        \
+    [](Config& c, int64_t given) { c.field = static_cast<decltype(c.field)>(given); }, value, min, max \
   }
 
 // In the order of godwit.toml(5). Reasons for defaults:
@@ -123,24 +120,18 @@ const std::vector<Rule>& rules() {
       {"tls", "cert", GODWIT_TEXT(tls.cert, absolute_path, "/etc/godwit/tls/host.crt")},
       {"tls", "key", GODWIT_TEXT(tls.key, absolute_path, "/etc/godwit/tls/host.key")},
       {"network", "bridge", GODWIT_TEXT(network.bridge, link_name_or_empty, "")},
-      {"network", "hold_bytes_max",
-       GODWIT_INTEGER(network.hold_bytes_max, 64 * kMiB, 0, 16384 * kMiB)},
-      {"network", "hold_packets_max",
-       GODWIT_INTEGER(network.hold_packets_max, 65536, 0, int64_t{1} << 24)},
+      {"network", "hold_bytes_max", GODWIT_INTEGER(network.hold_bytes_max, 64 * kMiB, 0, 16384 * kMiB)},
+      {"network", "hold_packets_max", GODWIT_INTEGER(network.hold_packets_max, 65536, 0, int64_t{1} << 24)},
       {"runtime", "runc", GODWIT_TEXT(runtime.runc, absolute_path_or_empty, "")},
       {"runtime", "criu", GODWIT_TEXT(runtime.criu, absolute_path_or_empty, "")},
       {"runtime", "root", GODWIT_TEXT(runtime.root, absolute_path, "/run/runc")},
-      {"runtime", "stream_log_dir",
-       GODWIT_TEXT(runtime.stream_log_dir, absolute_path, "/var/log/godwit")},
+      {"runtime", "stream_log_dir", GODWIT_TEXT(runtime.stream_log_dir, absolute_path, "/var/log/godwit")},
       {"limits", "migrations_max", GODWIT_INTEGER(limits.migrations_max, 8, 1, 1024)},
       {"limits", "step_timeout_s",
-       IntegerRule{[](Config& c, int64_t s) { c.limits.step_timeout = std::chrono::seconds(s); },
-                   60, 1, 86400}},
+       IntegerRule{[](Config& c, int64_t s) { c.limits.step_timeout = std::chrono::seconds(s); }, 60, 1, 86400}},
       {"limits", "idle_timeout_s",
-       IntegerRule{[](Config& c, int64_t s) { c.limits.idle_timeout = std::chrono::seconds(s); },
-                   20, 1, 86400}},
-      {"limits", "image_bytes_max",
-       GODWIT_INTEGER(limits.image_bytes_max, 16384 * kMiB, kMiB, int64_t{1} << 40)},
+       IntegerRule{[](Config& c, int64_t s) { c.limits.idle_timeout = std::chrono::seconds(s); }, 20, 1, 86400}},
+      {"limits", "image_bytes_max", GODWIT_INTEGER(limits.image_bytes_max, 16384 * kMiB, kMiB, int64_t{1} << 40)},
   };
   return table;
 }
@@ -178,8 +169,7 @@ class Reader {
       } else if (const toml::table* section = node.as_table()) {
         TRY(read_section(key.str(), *section));
       } else {
-        return fail_at(node.source(), std::string(key.str()) + " must be a section, [" +
-                                          std::string(key.str()) + "]");
+        return fail_at(node.source(), std::string(key.str()) + " must be a section, [" + std::string(key.str()) + "]");
       }
     }
     TRY(fill_in_defaults());
@@ -192,15 +182,13 @@ class Reader {
   }
 
   Result<> read_section(std::string_view section, const toml::table& table) {
-    for (const auto& [key, node] : table)
-      TRY(section == kPeers ? read_peer(key, node) : read_key(section, key, node));
+    for (const auto& [key, node] : table) TRY(section == kPeers ? read_peer(key, node) : read_key(section, key, node));
     return {};
   }
 
   Result<> read_peer(const toml::key& key, const toml::node& node) {
     const std::string name(key.str());
-    if (auto good = node_name(name); !good)
-      return fail_at(key.source(), "peers: " + good.error().text());
+    if (auto good = node_name(name); !good) return fail_at(key.source(), "peers: " + good.error().text());
     const auto* value = node.as_string();
     if (value == nullptr) return fail_at(node.source(), "peers." + name + " must be a string");
     if (auto good = address(value->get()); !good)
@@ -249,8 +237,7 @@ class Reader {
     for (const Rule& rule : rules()) {
       if (seen_.contains(&rule)) continue;
       if (const auto* text = std::get_if<TextRule>(&rule.kind)) {
-        if (!text->default_value)
-          return fail(file_ + ": required key '" + rule.name() + "' is missing");
+        if (!text->default_value) return fail(file_ + ": required key '" + rule.name() + "' is missing");
         text->set(config_, *text->default_value);
       } else if (const auto* boolean = std::get_if<BooleanRule>(&rule.kind)) {
         boolean->set(config_, boolean->default_value);
@@ -279,8 +266,8 @@ ConfigKey describe(const Rule& rule) {
 Result<Config> parse_config(std::string_view text, std::string_view file) {
   const toml::parse_result parsed = toml::parse(text);
   if (!parsed)
-    return fail(std::string(file) + ":" + std::to_string(parsed.error().source().begin.line) +
-                ": " + std::string(parsed.error().description()));
+    return fail(std::string(file) + ":" + std::to_string(parsed.error().source().begin.line) + ": " +
+                std::string(parsed.error().description()));
   TRY_ASSIGN(Config config, Reader(file).read(parsed.table()));
   config.peers.erase(config.node);  // so that all hosts of a cluster can have the same list
   return config;

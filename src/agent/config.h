@@ -38,15 +38,15 @@ struct Config {
   std::map<std::string, std::string> peers;  // node name to host:port of its control connections
 
   struct Network {
-    std::string bridge;  // arriving containers are attached here; empty: same name as on the source
+    std::string bridge;             // arriving containers are attached here; empty: same name as on the source
     uint64_t hold_bytes_max = 0;    // packets kept during the downtime, per migration: bytes
     uint64_t hold_packets_max = 0;  // and number
   } network;
 
   struct Runtime {
-    std::string runc;  // absolute path; empty: found on PATH
-    std::string criu;  // absolute path; empty: the one tools/bootstrap chose, else found on PATH
-    std::string root;  // runC's state directory (runc --root)
+    std::string runc;            // absolute path; empty: found on PATH
+    std::string criu;            // absolute path; empty: the one tools/bootstrap chose, else found on PATH
+    std::string root;            // runC's state directory (runc --root)
     std::string stream_log_dir;  // target: log files that take over from pipes and terminals
   } runtime;
 

@@ -100,16 +100,14 @@ image_bytes_max = 6000000
 
 TEST(Config, UnknownKeysAreRefusedWithTheirLine) {
   EXPECT_EQ(error_of("sokcet = \"/x\"\n"), "godwit.toml:5: unknown key 'agent.sokcet'");
-  EXPECT_EQ(error_of("\n[limits]\nmigrations = 1\n"),
-            "godwit.toml:7: unknown key 'limits.migrations'");
+  EXPECT_EQ(error_of("\n[limits]\nmigrations = 1\n"), "godwit.toml:7: unknown key 'limits.migrations'");
   EXPECT_EQ(error_of("[netwrok]\n"), "godwit.toml:5: unknown key 'netwrok'");
   EXPECT_EQ(error_of("[agent.tls]\n"), "godwit.toml:5: unknown key 'agent.tls'");
 }
 
 TEST(Config, WrongTypesAreRefusedWithTheirLine) {
   EXPECT_EQ(error_of("group = 7\n"), "godwit.toml:5: agent.group must be a string");
-  EXPECT_EQ(error_of("data_encryption = \"no\"\n"),
-            "godwit.toml:5: agent.data_encryption must be true or false");
+  EXPECT_EQ(error_of("data_encryption = \"no\"\n"), "godwit.toml:5: agent.data_encryption must be true or false");
   EXPECT_EQ(error_of("[limits]\nstep_timeout_s = 1.5\n"),
             "godwit.toml:6: limits.step_timeout_s must be a whole number");
   EXPECT_EQ(error_of("[peers]\nnode2 = 7410\n"), "godwit.toml:6: peers.node2 must be a string");
@@ -118,22 +116,15 @@ TEST(Config, WrongTypesAreRefusedWithTheirLine) {
 }
 
 TEST(Config, ValuesOutOfRangeAreRefused) {
-  EXPECT_EQ(error_of("[limits]\nmigrations_max = 0\n"),
-            "godwit.toml:6: limits.migrations_max must be from 1 to 1024");
-  EXPECT_THAT(error_of("[limits]\nmigrations_max = 99999999999999999999\n"),
-              HasSubstr("godwit.toml:6: "));
-  EXPECT_EQ(error_of("run_dir = \"run/godwit\"\n"),
-            "godwit.toml:5: agent.run_dir must be an absolute path");
-  EXPECT_EQ(error_of("log_level = \"chatty\"\n"),
-            "godwit.toml:5: agent.log_level must be debug, info, warn or error");
+  EXPECT_EQ(error_of("[limits]\nmigrations_max = 0\n"), "godwit.toml:6: limits.migrations_max must be from 1 to 1024");
+  EXPECT_THAT(error_of("[limits]\nmigrations_max = 99999999999999999999\n"), HasSubstr("godwit.toml:6: "));
+  EXPECT_EQ(error_of("run_dir = \"run/godwit\"\n"), "godwit.toml:5: agent.run_dir must be an absolute path");
+  EXPECT_EQ(error_of("log_level = \"chatty\"\n"), "godwit.toml:5: agent.log_level must be debug, info, warn or error");
   EXPECT_EQ(error_of("socket = \"/" + std::string(107, 's') + "\"\n"),
             "godwit.toml:5: agent.socket is longer than the 107 bytes of a unix socket's path");
-  EXPECT_EQ(error_of("[peers]\nnode2 = \"10.99.1.2\"\n"),
-            "godwit.toml:6: peers.node2: '10.99.1.2' is not host:port");
-  EXPECT_EQ(error_of("[peers]\nnode2 = \"10.99.1.2:0\"\n"),
-            "godwit.toml:6: peers.node2: needs a port from 1 to 65535");
-  EXPECT_THAT(error_of("[peers]\n\"a/b\" = \"10.99.1.2:1\"\n"),
-              HasSubstr("godwit.toml:6: peers: "));
+  EXPECT_EQ(error_of("[peers]\nnode2 = \"10.99.1.2\"\n"), "godwit.toml:6: peers.node2: '10.99.1.2' is not host:port");
+  EXPECT_EQ(error_of("[peers]\nnode2 = \"10.99.1.2:0\"\n"), "godwit.toml:6: peers.node2: needs a port from 1 to 65535");
+  EXPECT_THAT(error_of("[peers]\n\"a/b\" = \"10.99.1.2:1\"\n"), HasSubstr("godwit.toml:6: peers: "));
   EXPECT_EQ(error_of("[network]\nbridge = \"a name that is too long\"\n"),
             "godwit.toml:6: network.bridge is not the name of a network link");
 }
@@ -151,8 +142,7 @@ node2 = "10.99.1.2:7410"
 
 TEST(Config, RequiredKeysAreAskedFor) {
   EXPECT_EQ(parse_config("", "f").error().text(), "f: required key 'node' is missing");
-  EXPECT_EQ(parse_config("node = \"n\"\n", "f").error().text(),
-            "f: required key 'agent.listen' is missing");
+  EXPECT_EQ(parse_config("node = \"n\"\n", "f").error().text(), "f: required key 'agent.listen' is missing");
 }
 
 TEST(Config, WhatIsNotTomlIsRefusedWithItsLine) {
@@ -175,16 +165,14 @@ TEST(ConfigManPage, HasEveryKeyInOrderWithItsDefault) {
   ASSERT_TRUE(text) << text.error().text();
   std::string expected, found, section;
   for (const ConfigKey& key : config_keys())
-    expected += key.name + " " + key.type + " " +
-                (key.default_value.empty() ? "required" : key.default_value) + "\n";
+    expected += key.name + " " + key.type + " " + (key.default_value.empty() ? "required" : key.default_value) + "\n";
   for (const std::string& line : split_lines(*text)) {
     if (line.starts_with(".Ss [")) section = line.substr(5, line.size() - 6) + ".";
     if (!line.starts_with(".It Va ")) continue;
     std::string entry = line.substr(7);  // KEY Pq TYPE , DEFAULT
     entry.replace(entry.find(" Pq "), 4, " ");
     entry.replace(entry.find(" , "), 3, " ");
-    for (size_t quote; (quote = entry.find("\\(dq")) != std::string::npos;)
-      entry.replace(quote, 4, "\"");
+    for (size_t quote; (quote = entry.find("\\(dq")) != std::string::npos;) entry.replace(quote, 4, "\"");
     found += section + entry + "\n";
   }
   EXPECT_EQ(found, expected);

@@ -33,8 +33,7 @@ std::shared_ptr<grpc::ServerCredentials> server_credentials(const TlsTexts& text
 
 std::vector<std::string> peer_names(const grpc::ServerContextBase& context) {
   std::vector<std::string> names;
-  for (const grpc::string_ref& name :
-       context.auth_context()->FindPropertyValues("x509_subject_alternative_name"))
+  for (const grpc::string_ref& name : context.auth_context()->FindPropertyValues("x509_subject_alternative_name"))
     names.emplace_back(name.data(), name.size());
   return names;
 }

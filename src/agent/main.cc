@@ -45,8 +45,8 @@ int run(const std::string& config_path) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
-  // What the agent, runC and CRIU do while a container stands still comes before what else the host computes. CRIU gives
-  // a container's own processes the niceness they had.
+  // What the agent, runC and CRIU do while a container stands still comes before what else the host computes. CRIU
+  // gives a container's own processes the niceness they had.
   if (::setpriority(PRIO_PROCESS, 0, kNiceness) != 0) log::warn("niceness stays as it is: {}", std::strerror(errno));
 
   auto agent = Agent::start(*config, helper_directory());

@@ -103,8 +103,7 @@ GrpcPeerConnector::GrpcPeerConnector(std::map<std::string, std::string> peers, T
 
 Result<std::shared_ptr<grpc::Channel>> GrpcPeerConnector::open_channel(const std::string& node, Deadline deadline) {
   auto found = peers_.find(node);
-  if (found == peers_.end())
-    return fail("unknown host '" + node + "': godwit.toml here has no such entry in [peers]");
+  if (found == peers_.end()) return fail("unknown host '" + node + "': godwit.toml here has no such entry in [peers]");
   grpc::ChannelArguments arguments;
   arguments.SetSslTargetNameOverride(node);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
@@ -117,12 +116,13 @@ Result<std::shared_ptr<grpc::Channel>> GrpcPeerConnector::open_channel(const std
   deadline = std::min(deadline, Clock::now() + kConnectWithin);
   grpc_connectivity_state state = channel->GetState(true);
   while (state != GRPC_CHANNEL_READY) {
-    const bool changed = state != GRPC_CHANNEL_TRANSIENT_FAILURE && channel->WaitForStateChange(state, to_grpc(deadline));
+    const bool changed =
+        state != GRPC_CHANNEL_TRANSIENT_FAILURE && channel->WaitForStateChange(state, to_grpc(deadline));
     if (!changed) {
       // gRPC does not say why; a handshake of our own with the same port does.
       auto reason = diagnose_tls(tls_, found->second, node, Clock::now() + 5s);
-      std::string text = "cannot reach " + node + ": " +
-                         (reason ? found->second + ": no answer in time" : reason.error().text());
+      std::string text =
+          "cannot reach " + node + ": " + (reason ? found->second + ": no answer in time" : reason.error().text());
       if (auto own = tls_.check_own(); !own) text += " (" + own.error().text() + ")";
       return fail(std::move(text));
     }
@@ -136,8 +136,7 @@ Result<std::unique_ptr<ControlChannel>> GrpcPeerConnector::connect(const std::st
   return std::make_unique<GrpcControlChannel>(node, std::move(channel));
 }
 
-Result<peer::OutcomeReply::Outcome> GrpcPeerConnector::outcome(const std::string& node,
-                                                               const std::string& migration_id,
+Result<peer::OutcomeReply::Outcome> GrpcPeerConnector::outcome(const std::string& node, const std::string& migration_id,
                                                                const std::string& container, Deadline deadline) {
   TRY_ASSIGN(auto channel, open_channel(node, deadline));
   auto stub = peer::Peer::NewStub(channel);

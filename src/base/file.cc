@@ -62,10 +62,8 @@ Result<> write_attribute(const fs::path& path, std::string_view value) {
 Result<> make_directories(const fs::path& path, mode_t mode) {
   std::error_code error;
   if (fs::is_directory(path, error)) return {};
-  if (path.has_parent_path() && path.parent_path() != path)
-    TRY(make_directories(path.parent_path(), mode));
-  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
-    return fail_errno("mkdir " + path.string());
+  if (path.has_parent_path() && path.parent_path() != path) TRY(make_directories(path.parent_path(), mode));
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return fail_errno("mkdir " + path.string());
   return {};
 }
 

@@ -24,8 +24,7 @@ Result<std::string> read_fd(int fd, size_t bytes_max = kFileBytesMax);
 Result<ScopedFd> open_file(const std::filesystem::path& path, int flags, mode_t mode = 0600);
 
 // Creates or truncates PATH.
-Result<> write_file(const std::filesystem::path& path, std::string_view content,
-                    mode_t mode = 0600);
+Result<> write_file(const std::filesystem::path& path, std::string_view content, mode_t mode = 0600);
 
 // Writes into an existing file (a sysctl, a cgroup attribute) in one write(2).
 Result<> write_attribute(const std::filesystem::path& path, std::string_view value);

@@ -10,20 +10,17 @@ namespace godwit {
 
 namespace {
 bool is_name_char(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '+' || c == '-' ||
-         c == '.';
+  return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '+' || c == '-' || c == '.';
 }
 }  // namespace
 
 Result<> check_name(std::string_view what, std::string_view name) {
   const std::string label(what);
   if (name.empty()) return fail(label + " is empty");
-  if (name.size() > kNameBytesMax)
-    return fail(label + " is longer than " + std::to_string(kNameBytesMax) + " bytes");
+  if (name.size() > kNameBytesMax) return fail(label + " is longer than " + std::to_string(kNameBytesMax) + " bytes");
   if (name == "." || name == "..") return fail(label + " may not be '" + std::string(name) + "'");
   for (char c : name) {
-    if (!is_name_char(c))
-      return fail(label + " has a character other than letters, digits and _ + - .");
+    if (!is_name_char(c)) return fail(label + " has a character other than letters, digits and _ + - .");
   }
   return {};
 }

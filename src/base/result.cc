@@ -4,9 +4,7 @@
 
 namespace godwit {
 
-std::unexpected<Error> fail_errno(std::string message) {
-  return fail_errno(std::move(message), errno);
-}
+std::unexpected<Error> fail_errno(std::string message) { return fail_errno(std::move(message), errno); }
 
 std::unexpected<Error> fail_errno(std::string message, int code) {
   char buffer[128];

@@ -35,9 +35,7 @@ template <typename T = void>
 using Result = std::expected<T, Error>;
 
 // An Error as the return value of a function returning any Result<T>.
-inline std::unexpected<Error> fail(std::string message) {
-  return std::unexpected(Error(std::move(message)));
-}
+inline std::unexpected<Error> fail(std::string message) { return std::unexpected(Error(std::move(message))); }
 inline std::unexpected<Error> fail(Error error) { return std::unexpected(std::move(error)); }
 
 // Same, with strerror(errno) appended. errno is read before anything else can change it.
@@ -50,22 +48,21 @@ std::unexpected<Error> fail_errno(std::string message, int code);
 #define GODWIT_CONCAT(a, b) GODWIT_CONCAT_(a, b)
 
 // Returns the error of EXPR from the enclosing function, if it has one.
-#define TRY(expr)                                                                          \
-  do {                                                                                     \
-    if (auto godwit_result = (expr); !godwit_result)                                       \
-      return ::std::unexpected(::std::move(godwit_result).error());                        \
+#define TRY(expr)                                                                                                  \
+  do {                                                                                                             \
+    if (auto godwit_result = (expr); !godwit_result) return ::std::unexpected(::std::move(godwit_result).error()); \
   } while (false)
 
 // Declares VAR as the value of EXPR, or returns its error from the enclosing function.
 #define TRY_ASSIGN(var, expr) TRY_ASSIGN_(GODWIT_CONCAT(godwit_result_, __LINE__), var, expr)
-#define TRY_ASSIGN_(tmp, var, expr)                                           \
-  auto tmp = (expr);                                                          \
-  if (!tmp) return ::std::unexpected(::std::move(tmp).error());               \
+#define TRY_ASSIGN_(tmp, var, expr)                             \
+  auto tmp = (expr);                                            \
+  if (!tmp) return ::std::unexpected(::std::move(tmp).error()); \
   var = ::std::move(*tmp)
 
 // As TRY, saying what was being attempted.
-#define TRY_DOING(doing, expr)                                                             \
-  do {                                                                                     \
-    if (auto godwit_result = (expr); !godwit_result)                                       \
-      return ::std::unexpected(::std::move(::std::move(godwit_result).error()).during(doing));          \
+#define TRY_DOING(doing, expr)                                                                 \
+  do {                                                                                         \
+    if (auto godwit_result = (expr); !godwit_result)                                           \
+      return ::std::unexpected(::std::move(::std::move(godwit_result).error()).during(doing)); \
   } while (false)

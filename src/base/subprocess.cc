@@ -12,15 +12,11 @@
 
 #include "base/file.h"
 
-extern char** environ;
-
 namespace godwit {
 
 namespace {
 
-int exit_status(int status) {
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
+int exit_status(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
 
 std::vector<std::string> merged_environment(const Command& command) {
   std::map<std::string, std::string> variables;
@@ -69,8 +65,7 @@ Result<Subprocess> Subprocess::start(const Command& command) {
     if (fds[target] >= 0) {
       posix_spawn_file_actions_adddup2(&settings.files, fds[target], target);
     } else {
-      posix_spawn_file_actions_addopen(&settings.files, target, "/dev/null",
-                                       target == 0 ? O_RDONLY : O_WRONLY, 0);
+      posix_spawn_file_actions_addopen(&settings.files, target, "/dev/null", target == 0 ? O_RDONLY : O_WRONLY, 0);
     }
   }
   // The agent blocks signals in its threads; the child starts with none blocked and default actions, and in a
@@ -81,11 +76,10 @@ Result<Subprocess> Subprocess::start(const Command& command) {
   sigfillset(&all);
   posix_spawnattr_setsigmask(&settings.attributes, &none);
   posix_spawnattr_setsigdefault(&settings.attributes, &all);
-  posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                                     POSIX_SPAWN_SETSID);
+  posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
   pid_t pid = -1;
-  int error = posix_spawnp(&pid, argv[0].c_str(), &settings.files, &settings.attributes,
-                           c_strings(argv).data(), c_strings(environment).data());
+  int error = posix_spawnp(&pid, argv[0].c_str(), &settings.files, &settings.attributes, c_strings(argv).data(),
+                           c_strings(environment).data());
   if (error != 0) return fail_errno("start " + command.log_name(), error);
   ScopedFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   return Subprocess(pid, std::move(pidfd));
@@ -150,16 +144,16 @@ Result<CommandOutput> run_command(Command command, milliseconds limit) {
   // container itself, after runc restore --detach) must not be waited for.
   CommandOutput output;
   std::optional<int> status;
-  pollfd items[3] = {{out_read.get(), POLLIN, 0}, {errors_read.get(), POLLIN, 0},
-                     {child.pidfd(), POLLIN, 0}};
+  pollfd items[3] = {{out_read.get(), POLLIN, 0}, {errors_read.get(), POLLIN, 0}, {child.pidfd(), POLLIN, 0}};
   std::string* texts[2] = {&output.out, &output.errors};
   for (;;) {
     int ready = ::poll(items, 3, status ? 0 : poll_ms(deadline));
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) return fail_errno("poll");
     if (ready == 0 && status) break;
-    if (ready == 0) return fail(command.log_name() + " did not finish within " +
-                                std::to_string(limit.count()) + " ms and was killed");
+    if (ready == 0)
+      return fail(command.log_name() + " did not finish within " + std::to_string(limit.count()) +
+                  " ms and was killed");
     for (int i = 0; i < 2; ++i) {
       if (items[i].revents == 0) continue;
       char buffer[16384];

@@ -15,11 +15,11 @@
 namespace godwit {
 
 struct Command {
-  std::vector<std::string> argv = {};                             // argv[0] is a path or found on PATH
+  std::vector<std::string> argv = {};                                 // argv[0] is a path or found on PATH
   std::vector<std::pair<std::string, std::string>> environment = {};  // added to the agent's own
-  int stdin_fd = -1;   // borrowed; -1 is /dev/null
-  int stdout_fd = -1;  // borrowed; -1 is /dev/null
-  int stderr_fd = -1;  // borrowed; -1 is /dev/null
+  int stdin_fd = -1;                                                  // borrowed; -1 is /dev/null
+  int stdout_fd = -1;                                                 // borrowed; -1 is /dev/null
+  int stderr_fd = -1;                                                 // borrowed; -1 is /dev/null
   std::string log_name() const { return argv.empty() ? "?" : argv[0]; }
 };
 

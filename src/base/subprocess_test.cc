@@ -35,9 +35,7 @@ TEST(Subprocess, ADaemonThatKeepsThePipeOpenIsNotWaitedFor) {
   ::kill(std::stoi(output->out), SIGKILL);
 }
 
-TEST(Subprocess, AMissingProgramIsAnError) {
-  EXPECT_FALSE(run_command({.argv = {"/no/such/program"}}, 1s));
-}
+TEST(Subprocess, AMissingProgramIsAnError) { EXPECT_FALSE(run_command({.argv = {"/no/such/program"}}, 1s)); }
 
 TEST(Subprocess, AChildKilledBySignalReports128PlusSignal) {
   auto output = run_command({.argv = {"/bin/sh", "-c", "kill -TERM $$"}}, 10s);

@@ -19,9 +19,7 @@ class UndoList {
   ~UndoList() { roll_back(); }
 
   // STEP must not throw and must cope with the thing having vanished already.
-  void add(std::string what, std::function<void()> step) {
-    steps_.emplace_back(std::move(what), std::move(step));
-  }
+  void add(std::string what, std::function<void()> step) { steps_.emplace_back(std::move(what), std::move(step)); }
 
   void roll_back() {
     while (!steps_.empty()) {

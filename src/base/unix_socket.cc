@@ -11,8 +11,7 @@ namespace godwit {
 Result<ScopedFd> listen_unix(const std::filesystem::path& path, int type) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.native().size() >= sizeof address.sun_path)
-    return fail("socket path too long: " + path.string());
+  if (path.native().size() >= sizeof address.sun_path) return fail("socket path too long: " + path.string());
   std::memcpy(address.sun_path, path.c_str(), path.native().size());
   ScopedFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
@@ -60,8 +59,7 @@ Result<Packet> receive_packet(int socket, size_t bytes_max) {
     got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got < 0) return fail_errno("receive packet");
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {

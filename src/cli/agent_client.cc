@@ -33,8 +33,7 @@ Result<> result_of(const grpc::Status& status) {
     case grpc::StatusCode::UNIMPLEMENTED:
       return fail("the agent does not know this request: it is of another version");
     default:
-      return fail(status.error_message().empty() ? "the agent gave no reason"
-                                                 : status.error_message());
+      return fail(status.error_message().empty() ? "the agent gave no reason" : status.error_message());
   }
 }
 
@@ -91,8 +90,7 @@ class GrpcStream : public MigrationStream {
 class GrpcClient : public AgentClient {
  public:
   explicit GrpcClient(const std::string& socket)
-      : stub_(Control::NewStub(
-            grpc::CreateChannel("unix://" + socket, grpc::InsecureChannelCredentials()))) {}
+      : stub_(Control::NewStub(grpc::CreateChannel("unix://" + socket, grpc::InsecureChannelCredentials()))) {}
 
   std::unique_ptr<MigrationStream> migrate(const control::MigrateRequest& request) override {
     return std::make_unique<GrpcStream>(*stub_, calls_, request);
@@ -100,9 +98,7 @@ class GrpcClient : public AgentClient {
   Result<control::CheckReply> check(const control::CheckRequest& request) override {
     return call(&Control::Stub::Check, request, kCheckLimit);
   }
-  Result<control::ListReply> list() override {
-    return call(&Control::Stub::List, control::ListRequest(), kQueryLimit);
-  }
+  Result<control::ListReply> list() override { return call(&Control::Stub::List, control::ListRequest(), kQueryLimit); }
   Result<control::StatusReply> status(const std::string& migration_id) override {
     control::StatusRequest request;
     request.set_migration_id(migration_id);
@@ -120,8 +116,7 @@ class GrpcClient : public AgentClient {
 
  private:
   template <typename Request, typename Reply>
-  Result<Reply> call(grpc::Status (Control::Stub::*method)(grpc::ClientContext*, const Request&,
-                                                           Reply*),
+  Result<Reply> call(grpc::Status (Control::Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
                      const Request& request, std::chrono::seconds limit) {
     ScopedCall call(calls_);
     call.context.set_deadline(std::chrono::system_clock::now() + limit);

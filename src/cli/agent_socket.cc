@@ -30,8 +30,7 @@ Error explained(const std::string& path, int code) {
                        "then log in again)",
                    code);
     default:
-      return Error("cannot connect to the agent's socket " + path + ": " + std::strerror(code),
-                   code);
+      return Error("cannot connect to the agent's socket " + path + ": " + std::strerror(code), code);
   }
 }
 
@@ -49,8 +48,7 @@ Result<> probe_agent_socket(const std::string& path) {
   // Safety: every socket address starts with its family; this is how connect(2) takes one.
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   // EAGAIN: the agent's backlog is full, so there is an agent.
-  if (::connect(fd.get(), generic, sizeof address) != 0 && errno != EAGAIN)
-    return fail(explained(path, errno));
+  if (::connect(fd.get(), generic, sizeof address) != 0 && errno != EAGAIN) return fail(explained(path, errno));
   return {};
 }
 

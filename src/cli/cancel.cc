@@ -13,8 +13,7 @@ int run(const CancelOptions& options, const Context& context) {
     console.complain(id.error().text());
     return kExitUsage;
   }
-  const auto reply =
-      ask_agent(context.socket, [&](AgentClient& client) { return client.cancel(options.id); });
+  const auto reply = ask_agent(context.socket, [&](AgentClient& client) { return client.cancel(options.id); });
   if (!reply) {
     console.complain(reply.error().text());
     return exit_code_of(reply.error());

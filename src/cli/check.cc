@@ -19,21 +19,18 @@ template <typename Findings>
 std::string findings_text(const Findings& findings) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& finding : findings)
-    rows.push_back({"  " + printable(finding.host()), printable(finding.subject()),
-                    printable(finding.text())});
+    rows.push_back({"  " + printable(finding.host()), printable(finding.subject()), printable(finding.text())});
   return format_table(rows);
 }
 
 std::string check_text(const CheckOptions& options, const control::CheckReply& reply) {
   std::string text = findings_text(reply.facts());
-  if (reply.problems().empty())
-    return text + options.container + " can move to " + options.target + "\n";
+  if (reply.problems().empty()) return text + options.container + " can move to " + options.target + "\n";
   text += options.container + " cannot move to " + options.target + ":\n";
   return text + findings_text(reply.problems());
 }
 
-int fail_check(const CheckOptions& options, const Console& console, const Error& error,
-               int exit_code) {
+int fail_check(const CheckOptions& options, const Console& console, const Error& error, int exit_code) {
   console.complain(error.text());
   if (options.json) console.out(error_json(error.text()) + "\n");
   return exit_code;
@@ -43,14 +40,12 @@ int fail_check(const CheckOptions& options, const Console& console, const Error&
 
 int run(const CheckOptions& options, const Context& context) {
   const Console& console = context.console;
-  if (auto names = check_names(options); !names)
-    return fail_check(options, console, names.error(), kExitUsage);
+  if (auto names = check_names(options); !names) return fail_check(options, console, names.error(), kExitUsage);
 
   control::CheckRequest request;
   request.set_container(options.container);
   request.set_target(options.target);
-  const auto reply =
-      ask_agent(context.socket, [&](AgentClient& client) { return client.check(request); });
+  const auto reply = ask_agent(context.socket, [&](AgentClient& client) { return client.check(request); });
   if (!reply) return fail_check(options, console, reply.error(), exit_code_of(reply.error()));
 
   console.out(options.json ? check_json(request, *reply) + "\n" : check_text(options, *reply));

@@ -21,8 +21,7 @@ int run_command_line(int argc, const char* const* argv, const Console& console) 
     return line.error().exit_code;
   }
   const Context context{line->socket, console};
-  return std::visit([&context](const auto& options) { return run(options, context); },
-                    line->command);
+  return std::visit([&context](const auto& options) { return run(options, context); }, line->command);
 }
 
 }  // namespace godwit::cli

@@ -78,8 +78,7 @@ TEST(Status, OneMigrationIsShownInFull) {
   migration->set_outcome("rolled_back");
   migration->set_error("cut");
   FakeAgent agent(answers);
-  EXPECT_NE(run_godwit(agent.socket(), {"status", "0123456789abcdef"}).out.find("error      cut"),
-            std::string::npos);
+  EXPECT_NE(run_godwit(agent.socket(), {"status", "0123456789abcdef"}).out.find("error      cut"), std::string::npos);
   const Ran ran = run_godwit(agent.socket(), {"status", "--json"});
   EXPECT_EQ(json::parse(ran.last_line())["migrations"][0]["outcome"], "rolled_back");
 }
@@ -136,8 +135,7 @@ TEST(CommandLine, ContainerMayBeNamedAsACommand) {
 }
 
 TEST(AgentSocket, WhatToDoIsSaidForEachCause) {
-  EXPECT_NE(probe_agent_socket("/nowhere").error().text().find("systemctl start"),
-            std::string::npos);
+  EXPECT_NE(probe_agent_socket("/nowhere").error().text().find("systemctl start"), std::string::npos);
   EXPECT_EQ(probe_agent_socket(std::string(200, 'x')).error().code(), ENAMETOOLONG);
   EXPECT_EQ(probe_agent_socket("").error().code(), EINVAL);
   EXPECT_EQ(probe_agent_socket("/dev/null").error().code(), ECONNREFUSED);
@@ -149,10 +147,10 @@ TEST(Pki, MakesAuthorityAndHost) {
   const std::string out = dir + "/n1";
   EXPECT_EQ(run_godwit("/nowhere", {"pki", "ca", "--dir", dir}).exit_code, 0);
   EXPECT_EQ(run_godwit("/nowhere", {"pki", "ca", "--dir", dir}).exit_code, 1) << "exists";
-  const Ran host = run_godwit(
-      "/nowhere", {"pki", "host", "n1", "--ip", "10.0.0.1", "fd00::1", "--ca", dir, "--out", out});
+  const Ran host =
+      run_godwit("/nowhere", {"pki", "host", "n1", "--ip", "10.0.0.1", "fd00::1", "--ca", dir, "--out", out});
   EXPECT_EQ(host.exit_code, 0) << host.err;
-  struct stat key {};
+  struct stat key{};
   ASSERT_EQ(::stat((out + "/host.key").c_str(), &key), 0);
   EXPECT_EQ(key.st_mode & 0777U, 0600U);
   std::filesystem::remove_all(dir);

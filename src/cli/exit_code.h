@@ -19,8 +19,6 @@ inline int exit_code_of(const control::Report& report) {
 }
 
 // ERROR is one of AgentClient's: its code is 0 if and only if the agent itself answered.
-inline int exit_code_of(const Error& error) {
-  return error.code() == 0 ? kExitFailed : kExitUnreachable;
-}
+inline int exit_code_of(const Error& error) { return error.code() == 0 ? kExitFailed : kExitUnreachable; }
 
 }  // namespace godwit::cli

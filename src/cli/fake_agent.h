@@ -58,8 +58,7 @@ enum class On { kPipe, kTerminal };
 // `godwit --socket SOCKET ARGUMENTS…` in this process.
 Ran run_godwit(const std::string& socket, std::vector<std::string> arguments, On on = On::kPipe);
 
-control::Progress progress_event(const std::string& id, const std::string& phase,
-                                 uint64_t bytes = 0);
+control::Progress progress_event(const std::string& id, const std::string& phase, uint64_t bytes = 0);
 control::Report report_with(const std::string& outcome);
 
 // To the whole process, as a terminal's ^C. fake_agent_test.cc blocks it in all threads from the

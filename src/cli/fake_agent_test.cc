@@ -34,8 +34,7 @@ using namespace std::chrono_literals;
 }();
 
 grpc::Status status_of(const Error& error) {
-  const auto code =
-      error.code() == 0 ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::UNAVAILABLE;
+  const auto code = error.code() == 0 ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::UNAVAILABLE;
   return {code, error.text()};
 }
 
@@ -45,18 +44,15 @@ class Service final : public control::Control::Service {
 
   grpc::Status Migrate(grpc::ServerContext* context, const control::MigrateRequest* request,
                        grpc::ServerWriter<control::MigrateEvent>* writer) override;
-  grpc::Status Check(grpc::ServerContext*, const control::CheckRequest*,
-                     control::CheckReply* reply) override {
+  grpc::Status Check(grpc::ServerContext*, const control::CheckRequest*, control::CheckReply* reply) override {
     *reply = answers_.check;
     return grpc::Status::OK;
   }
-  grpc::Status List(grpc::ServerContext*, const control::ListRequest*,
-                    control::ListReply* reply) override {
+  grpc::Status List(grpc::ServerContext*, const control::ListRequest*, control::ListReply* reply) override {
     *reply = answers_.list;
     return grpc::Status::OK;
   }
-  grpc::Status Status(grpc::ServerContext*, const control::StatusRequest*,
-                      control::StatusReply* reply) override {
+  grpc::Status Status(grpc::ServerContext*, const control::StatusRequest*, control::StatusReply* reply) override {
     *reply = answers_.status;
     return grpc::Status::OK;
   }
@@ -71,8 +67,7 @@ class Service final : public control::Control::Service {
     *reply = *answers_.cancel;
     return grpc::Status::OK;
   }
-  grpc::Status Version(grpc::ServerContext*, const control::VersionRequest*,
-                       control::VersionReply* reply) override {
+  grpc::Status Version(grpc::ServerContext*, const control::VersionRequest*, control::VersionReply* reply) override {
     *reply = answers_.version;
     return grpc::Status::OK;
   }
@@ -93,8 +88,7 @@ class Service final : public control::Control::Service {
 
 class Call final : public FakeCall {
  public:
-  Call(Service& service, grpc::ServerContext& context,
-       grpc::ServerWriter<control::MigrateEvent>& writer)
+  Call(Service& service, grpc::ServerContext& context, grpc::ServerWriter<control::MigrateEvent>& writer)
       : service_(service), context_(context), writer_(writer) {}
 
   void send(const control::Progress& progress) override {
@@ -167,11 +161,8 @@ Ran run_godwit(const std::string& socket, std::vector<std::string> arguments, On
   for (const auto& argument : arguments) argv.push_back(argument.c_str());
   const ScopedFd out(::memfd_create("stdout", MFD_CLOEXEC));
   const ScopedFd err(::memfd_create("stderr", MFD_CLOEXEC));
-  const Console console{.out_fd = out.get(),
-                        .err_fd = err.get(),
-                        .interactive = on == On::kTerminal,
-                        .color = false,
-                        .utf8 = false};
+  const Console console{
+      .out_fd = out.get(), .err_fd = err.get(), .interactive = on == On::kTerminal, .color = false, .utf8 = false};
   Ran ran;
   ran.exit_code = run_command_line(static_cast<int>(argv.size()), argv.data(), console);
   ran.out = content_of(out);

@@ -19,7 +19,7 @@ std::string three_digits(double value) {
 }
 
 std::string long_time(double ms) {
-  const auto seconds = static_cast<uint64_t>(ms / 1000 + 0.5);
+  const auto seconds = static_cast<uint64_t>(std::lround(ms / 1000));
   if (seconds < 3600) return fmt::format("{} min {:02} s", seconds / 60, seconds % 60);
   return fmt::format("{} h {:02} min", seconds / 3600, seconds / 60 % 60);
 }
@@ -68,8 +68,7 @@ std::string printable(std::string_view text) {
 }
 
 size_t columns_of(std::string_view text) {
-  return text.size() -
-         static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_code_point));
+  return text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_code_point));
 }
 
 std::string clipped(std::string_view text, size_t width) {

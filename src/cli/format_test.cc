@@ -58,8 +58,7 @@ TEST(Columns, CodePointsAreCountedAndNeverCut) {
 }
 
 TEST(Table, ColumnsAlignAndLinesDoNotEndInBlanks) {
-  EXPECT_EQ(format_table({{"NAME", "PID"}, {"a", "1"}, {"longer", ""}}),
-            "NAME    PID\na       1\nlonger\n");
+  EXPECT_EQ(format_table({{"NAME", "PID"}, {"a", "1"}, {"longer", ""}}), "NAME    PID\na       1\nlonger\n");
   EXPECT_EQ(format_table({}), "");
 }
 

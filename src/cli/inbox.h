@@ -25,8 +25,7 @@ class Inbox {
   // Empty when DEADLINE passed first.
   std::optional<T> pop_until(Deadline deadline) {
     std::unique_lock lock(mutex_);
-    if (!arrived_.wait_until(lock, deadline, [this] { return !items_.empty(); }))
-      return std::nullopt;
+    if (!arrived_.wait_until(lock, deadline, [this] { return !items_.empty(); })) return std::nullopt;
     std::optional<T> item = std::move(items_.front());
     items_.pop_front();
     return item;

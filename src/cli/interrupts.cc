@@ -13,7 +13,7 @@ namespace godwit::cli {
 namespace {
 
 bool is_ignored(int signal) {
-  struct sigaction action {};
+  struct sigaction action{};
   return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
@@ -57,8 +57,7 @@ void Interrupts::watch() {
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
     if (fds[0].revents != 0) return;
     signalfd_siginfo info{};
-    if (::read(signals_.get(), &info, sizeof info) == sizeof info)
-      on_signal_(static_cast<int>(info.ssi_signo));
+    if (::read(signals_.get(), &info, sizeof info) == sizeof info) on_signal_(static_cast<int>(info.ssi_signo));
   }
 }
 

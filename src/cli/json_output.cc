@@ -12,9 +12,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 // Bytes that are no UTF-8 (from a log) are replaced: the output is valid JSON whatever came.
-std::string one_line(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
+std::string one_line(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 // Microseconds are the last digits that mean anything.
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
@@ -42,8 +40,7 @@ template <typename Findings>
 json findings_json(const Findings& findings) {
   json list = json::array();
   for (const auto& finding : findings) {
-    list.push_back(
-        {{"host", finding.host()}, {"subject", finding.subject()}, {"text", finding.text()}});
+    list.push_back({{"host", finding.host()}, {"subject", finding.subject()}, {"text", finding.text()}});
   }
   return list;
 }
@@ -51,9 +48,8 @@ json findings_json(const Findings& findings) {
 json container_json(const control::Container& container) {
   json migration;
   if (!container.migration_id().empty()) {
-    migration = {{"id", container.migration_id()},
-                 {"phase", container.migration_phase()},
-                 {"peer", container.migration_peer()}};
+    migration = {
+        {"id", container.migration_id()}, {"phase", container.migration_phase()}, {"peer", container.migration_peer()}};
   }
   return {{"name", container.name()},
           {"status", container.status()},

@@ -27,12 +27,10 @@ Result<> check_names(const MigrateOptions& options) {
 }
 
 // Nothing was asked of an agent yet.
-int fail_early(const MigrateOptions& options, const Console& console, const std::string& error,
-               int exit_code) {
+int fail_early(const MigrateOptions& options, const Console& console, const std::string& error, int exit_code) {
   console.complain(error);
   if (options.json) {
-    const auto report =
-        report_of_failure(request_of(options), error, "as before: the migration had not begun");
+    const auto report = report_of_failure(request_of(options), error, "as before: the migration had not begun");
     console.out(report_json(report) + "\n");
   }
   return exit_code;
@@ -42,16 +40,14 @@ int fail_early(const MigrateOptions& options, const Console& console, const std:
 
 int run(const MigrateOptions& options, const Context& context) {
   const Console& console = context.console;
-  if (auto names = check_names(options); !names)
-    return fail_early(options, console, names.error().text(), kExitUsage);
+  if (auto names = check_names(options); !names) return fail_early(options, console, names.error().text(), kExitUsage);
 
   // First of all, before the client starts threads.
   Inbox<SessionEvent> inbox;
   const Interrupts interrupts([&inbox](int signal) { inbox.push(Interrupted{signal}); });
 
   auto client = connect_agent(context.socket);
-  if (!client)
-    return fail_early(options, console, client.error().text(), exit_code_of(client.error()));
+  if (!client) return fail_early(options, console, client.error().text(), exit_code_of(client.error()));
 
   const auto display = make_progress_display(console, options.quiet ? Quiet::kYes : Quiet::kNo);
   const SessionEnd end = MigrateSession(**client, inbox, *display).run(request_of(options));

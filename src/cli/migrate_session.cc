@@ -40,8 +40,7 @@ SessionEnd MigrateSession::run(const control::MigrateRequest& request) {
   });
   Deadline tick = Clock::now() + kTick;
   while (!end_) {
-    if (auto event = inbox_.pop_until(tick))
-      std::visit([this](auto& what) { handle(what); }, *event);
+    if (auto event = inbox_.pop_until(tick)) std::visit([this](auto& what) { handle(what); }, *event);
     check_deadline();
     if (Clock::now() < tick) continue;
     display_.tick();
@@ -104,8 +103,7 @@ void MigrateSession::handle(Interrupted&) {
 void MigrateSession::handle(CancelAnswered& answered) {
   if (report_ || end_) return;
   // Too late, for example: the migration then goes on to its end.
-  const std::string text =
-      answered.reply ? answered.reply->text() : "not cancelled: " + answered.reply.error().text();
+  const std::string text = answered.reply ? answered.reply->text() : "not cancelled: " + answered.reply.error().text();
   if (!text.empty()) display_.notice(text);
 }
 
@@ -122,8 +120,7 @@ void MigrateSession::check_deadline() {
 }
 
 void MigrateSession::end_without_report(std::string error, std::string state, int exit_code) {
-  if (state.empty())
-    state = "not known here; 'godwit status" + (id_.empty() ? "" : " " + id_) + "' tells";
+  if (state.empty()) state = "not known here; 'godwit status" + (id_.empty() ? "" : " " + id_) + "' tells";
   SessionEnd end{report_of_failure(request_, error, state), exit_code};
   end.report.set_migration_id(id_);
   end_ = std::move(end);

@@ -31,9 +31,7 @@ FakeAnswers ends_with(const std::string& outcome) {
 
 FakeAnswers fails_with(Error error) {
   FakeAnswers answers;
-  answers.migrate = [error](const control::MigrateRequest&, FakeCall&) -> Result<> {
-    return fail(error);
-  };
+  answers.migrate = [error](const control::MigrateRequest&, FakeCall&) -> Result<> { return fail(error); };
   return answers;
 }
 
@@ -50,8 +48,7 @@ FakeAnswers interrupted_at(const std::function<void(FakeCall&)>& begin, std::str
 }
 
 TEST(Migrate, ExitStatusFollowsTheOutcome) {
-  for (auto [outcome, code] :
-       {std::pair("migrated", 0), std::pair("rolled_back", 3), std::pair("failed", 1)}) {
+  for (auto [outcome, code] : {std::pair("migrated", 0), std::pair("rolled_back", 3), std::pair("failed", 1)}) {
     FakeAgent agent(ends_with(outcome));
     EXPECT_EQ(run_godwit(agent.socket(), kMigrate).exit_code, code) << outcome;
   }
@@ -67,8 +64,7 @@ TEST(Migrate, JsonIsAllThatStandardOutputGets) {
 
 TEST(Migrate, QuietSaysNothingOnStandardError) {
   FakeAgent agent(ends_with("rolled_back"));
-  EXPECT_EQ(run_godwit(agent.socket(), {"migrate", "web", "--to", "node2", "-q", "--json"}).err,
-            "");
+  EXPECT_EQ(run_godwit(agent.socket(), {"migrate", "web", "--to", "node2", "-q", "--json"}).err, "");
 }
 
 TEST(Migrate, ModeAndNamesArriveAtTheAgent) {

@@ -17,8 +17,7 @@ constexpr const char* kFooter =
 // Adds the subcommand NAME; when it is given, the command line's command becomes OPTIONS, which the
 // subcommand's own options then fill in.
 template <typename Options>
-CLI::App* add_command(CLI::App& app, CommandLine& line, Options& options, const char* name,
-                      const char* description) {
+CLI::App* add_command(CLI::App& app, CommandLine& line, Options& options, const char* name, const char* description) {
   CLI::App* command = app.add_subcommand(name, description);
   command->callback([&line, &options] { line.command = options; });
   return command;
@@ -42,16 +41,13 @@ void add_migrate_and_check(CLI::App& app, CommandLine& line, AllOptions& all) {
     all.migrate.mode = mode_named(all.mode).value_or(control::AUTO);
     line.command = all.migrate;
   });
-  migrate->add_option("NAME", all.migrate.container, "Container, as runc list shows it")
-      ->required();
+  migrate->add_option("NAME", all.migrate.container, "Container, as runc list shows it")->required();
   migrate->add_option("--to", all.migrate.target, "Node to move it to")->required();
-  migrate->add_option("--mode", all.mode, "How memory travels [auto]")
-      ->check(CLI::IsMember(mode_names()));
+  migrate->add_option("--mode", all.mode, "How memory travels [auto]")->check(CLI::IsMember(mode_names()));
   migrate->add_flag("--json", all.migrate.json, "The report as one JSON object on standard output");
   migrate->add_flag("-q,--quiet", all.migrate.quiet, "No progress on standard error");
 
-  CLI::App* check = add_command(app, line, all.check, "check",
-                                "Tell whether a container can move; change nothing");
+  CLI::App* check = add_command(app, line, all.check, "check", "Tell whether a container can move; change nothing");
   check->add_option("NAME", all.check.container, "Container")->required();
   check->add_option("--to", all.check.target, "Node it would move to")->required();
   check->add_flag("--json", all.check.json, "One JSON object");
@@ -62,18 +58,16 @@ void add_queries(CLI::App& app, CommandLine& line, AllOptions& all) {
   ps->add_flag("--json", all.ps.json, "One JSON object");
   ps->add_flag("-q,--quiet", all.ps.quiet, "Names only");
 
-  CLI::App* status =
-      add_command(app, line, all.status, "status", "Show migrations, ongoing and remembered");
+  CLI::App* status = add_command(app, line, all.status, "status", "Show migrations, ongoing and remembered");
   status->add_option("ID", all.status.id, "Only this migration");
   status->add_flag("--json", all.status.json, "One JSON object");
   status->add_flag("-q,--quiet", all.status.quiet, "Ids only");
 
-  CLI::App* cancel = add_command(app, line, all.cancel, "cancel",
-                                 "Cancel a migration; its container goes on running on the source");
+  CLI::App* cancel =
+      add_command(app, line, all.cancel, "cancel", "Cancel a migration; its container goes on running on the source");
   cancel->add_option("ID", all.cancel.id, "Migration, as godwit status shows it")->required();
 
-  CLI::App* version =
-      add_command(app, line, all.version, "version", "Versions of this command and of the agent");
+  CLI::App* version = add_command(app, line, all.version, "version", "Versions of this command and of the agent");
   version->add_flag("--json", all.version.json, "One JSON object");
 }
 
@@ -89,13 +83,10 @@ void add_pki(CLI::App& app, CommandLine& line, AllOptions& all) {
 
   CLI::App* host = add_command(*pki, line, all.host, "host", "Make or renew a host's certificate");
   host->add_option("NAME", all.host.host.name, "The host's node name")->required();
-  host->add_option("--ip", all.host.host.addresses, "The host's addresses; may be repeated")
-      ->expected(1, -1);
+  host->add_option("--ip", all.host.host.addresses, "The host's addresses; may be repeated")->expected(1, -1);
   host->add_option("--ca", all.host.ca_dir, "Directory of ca.crt and ca.key")->required();
   host->add_option("--out", all.host.out_dir, "Where host.crt, host.key and ca.crt go")->required();
-  host->add_option("--days", all.host.host.days, "Valid for so long")
-      ->check(days)
-      ->capture_default_str();
+  host->add_option("--days", all.host.host.days, "Valid for so long")->check(days)->capture_default_str();
 }
 
 CommandLineEnd end_of(const CLI::App& app, const CLI::ParseError& error) {
@@ -111,8 +102,7 @@ CommandLineEnd end_of(const CLI::App& app, const CLI::ParseError& error) {
 std::expected<CommandLine, CommandLineEnd> parse_command_line(int argc, const char* const* argv) {
   CommandLine line;
   AllOptions all;
-  CLI::App app("Live migration of runC containers: memory, processes and connections arrive.",
-               "godwit");
+  CLI::App app("Live migration of runC containers: memory, processes and connections arrive.", "godwit");
   app.footer(kFooter);
   app.fallthrough();  // so that --socket may stand after the command as well
   app.require_subcommand(1);

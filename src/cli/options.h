@@ -59,8 +59,8 @@ struct PkiHostOptions {
 
 struct CommandLine {
   std::string socket = kSocketDefault;
-  std::variant<std::monostate, MigrateOptions, CheckOptions, PsOptions, StatusOptions,
-               CancelOptions, VersionOptions, PkiCaOptions, PkiHostOptions>
+  std::variant<std::monostate, MigrateOptions, CheckOptions, PsOptions, StatusOptions, CancelOptions, VersionOptions,
+               PkiCaOptions, PkiHostOptions>
       command;
 };
 

@@ -21,8 +21,7 @@ int finish(const Result<>& made, const Console& console, const std::string& done
 }  // namespace
 
 int run(const PkiCaOptions& options, const Context& context) {
-  const auto made =
-      make_ca(options.dir, options.days, options.force ? Overwrite::kForce : Overwrite::kRefuse);
+  const auto made = make_ca(options.dir, options.days, options.force ? Overwrite::kForce : Overwrite::kRefuse);
   return finish(made, context.console,
                 "made " + options.dir +
                     "/ca.crt and ca.key; keep ca.key secret, hosts do not "
@@ -31,9 +30,8 @@ int run(const PkiCaOptions& options, const Context& context) {
 
 int run(const PkiHostOptions& options, const Context& context) {
   const auto made = make_host_certificate(options.host, options.ca_dir, options.out_dir);
-  return finish(
-      made, context.console,
-      "made " + options.out_dir + "/host.crt, host.key and ca.crt for " + options.host.name);
+  return finish(made, context.console,
+                "made " + options.out_dir + "/host.crt, host.key and ca.crt for " + options.host.name);
 }
 
 }  // namespace godwit::cli

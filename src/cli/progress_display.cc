@@ -45,9 +45,7 @@ class TerminalDisplay : public ProgressDisplay {
     const int width = console_.width();
     return {width > 1 ? static_cast<size_t>(width - 1) : 0, console_.utf8, console_.color};
   }
-  std::string current_line() const {
-    return closed_ ? "" : live_line(state_, Clock::now(), frame_, style());
-  }
+  std::string current_line() const { return closed_ ? "" : live_line(state_, Clock::now(), frame_, style()); }
   void draw() {
     if (closed_) return;
     const std::string line = current_line();
@@ -87,8 +85,7 @@ class PlainDisplay : public ProgressDisplay {
   void notice(const std::string& text) override { console_.err(printable(text) + "\n"); }
   void close(PhaseEnd end) override {
     auto finished = state_.finish(Clock::now());
-    if (finished && end == PhaseEnd::kFailed)
-      console_.err("stopped in: " + printable(finished->name) + "\n");
+    if (finished && end == PhaseEnd::kFailed) console_.err("stopped in: " + printable(finished->name) + "\n");
   }
 
  private:

@@ -16,8 +16,7 @@ namespace {
 constexpr size_t kPhaseColumns = 12;
 constexpr size_t kBarCells = 20;
 constexpr size_t kClippedColumnsMin = 12;
-constexpr std::array<std::string_view, 10> kSpinner = {"⠋", "⠙", "⠹", "⠸", "⠼",
-                                                       "⠴", "⠦", "⠧", "⠇", "⠏"};
+constexpr std::array<std::string_view, 10> kSpinner = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
 constexpr std::array<std::string_view, 4> kSpinnerAscii = {"|", "/", "-", "\\"};
 
 constexpr std::string_view kGreen = "\x1b[32m";
@@ -45,15 +44,13 @@ struct Field {
 std::string fitted(std::vector<Field> fields, size_t width) {
   std::vector<size_t> by_rank;
   for (size_t i = 0; i < fields.size(); ++i) by_rank.push_back(i);
-  std::stable_sort(by_rank.begin(), by_rank.end(),
-                   [&](size_t a, size_t b) { return fields[a].rank < fields[b].rank; });
+  std::stable_sort(by_rank.begin(), by_rank.end(), [&](size_t a, size_t b) { return fields[a].rank < fields[b].rank; });
   size_t left = width;
   for (size_t i : by_rank) {
     Field& field = fields[i];
     const size_t room = left > 2 ? left - 2 : 0;
     if (columns_of(field.text) > room)
-      field.text =
-          i + 1 == fields.size() && room >= kClippedColumnsMin ? clipped(field.text, room) : "";
+      field.text = i + 1 == fields.size() && room >= kClippedColumnsMin ? clipped(field.text, room) : "";
     if (!field.text.empty()) left -= columns_of(field.text) + 2;
   }
   std::string line;
@@ -66,20 +63,19 @@ std::string fitted(std::vector<Field> fields, size_t width) {
 
 std::string bytes_text(const ProgressState& state) {
   if (state.bytes() == 0) return "";
-  const std::string sent = format_bytes(static_cast<double>(state.bytes()));
+  std::string sent = format_bytes(static_cast<double>(state.bytes()));
   if (state.bytes_expected() == 0) return sent;
   return sent + "/" + format_bytes(static_cast<double>(state.bytes_expected()));
 }
 
 std::string bar_text(const ProgressState& state, bool utf8) {
   if (state.bytes_expected() == 0) return "";
-  return bar(static_cast<double>(state.bytes()) / static_cast<double>(state.bytes_expected()),
-             kBarCells, utf8);
+  return bar(static_cast<double>(state.bytes()) / static_cast<double>(state.bytes_expected()), kBarCells, utf8);
 }
 
 // A mark and a phase's name, and what fits behind them.
-std::string marked(std::string_view color, std::string_view mark, const std::string& phase,
-                   std::vector<Field> fields, const LineStyle& style) {
+std::string marked(std::string_view color, std::string_view mark, const std::string& phase, std::vector<Field> fields,
+                   const LineStyle& style) {
   if (style.width < 3) return "";
   const std::string name = clipped(padded(printable(phase), kPhaseColumns), style.width - 2);
   const size_t used = 2 + columns_of(name);
@@ -94,12 +90,10 @@ std::string bar(double part, size_t cells, bool utf8) {
   const auto full = static_cast<size_t>(part * static_cast<double>(cells));
   std::string text = utf8 ? "" : "[";
   for (size_t i = 0; i < cells; ++i) text += utf8 ? (i < full ? "█" : "░") : (i < full ? "#" : "-");
-  return fmt::format("{}{} {:3.0f}%", text, utf8 ? "" : "]",
-                     std::min(99.0, part * 100) + (part >= 1 ? 1.0 : 0.0));
+  return fmt::format("{}{} {:3.0f}%", text, utf8 ? "" : "]", std::min(99.0, part * 100) + (part >= 1 ? 1.0 : 0.0));
 }
 
-std::string live_line(const ProgressState& state, Clock::time_point now, size_t frame,
-                      const LineStyle& style) {
+std::string live_line(const ProgressState& state, Clock::time_point now, size_t frame, const LineStyle& style) {
   const double rate = state.bytes_per_second();
   const std::vector<Field> fields = {{format_ms(state.elapsed_ms(now)), 0},
                                      {bytes_text(state), 1},
@@ -113,16 +107,13 @@ std::string live_line(const ProgressState& state, Clock::time_point now, size_t 
 std::string finished_line(const FinishedPhase& phase, PhaseEnd end, const LineStyle& style) {
   const bool done = end == PhaseEnd::kDone;
   const std::string_view mark = style.utf8 ? (done ? "✓" : "✗") : (done ? "+" : "x");
-  const std::string bytes =
-      phase.bytes > 0 ? format_bytes(static_cast<double>(phase.bytes)) : std::string();
+  const std::string bytes = phase.bytes > 0 ? format_bytes(static_cast<double>(phase.bytes)) : std::string();
   return marked(done ? kGreen : kRed, mark, phase.name,
-                {{padded(format_ms(phase.ms), 8), 0}, {bytes, 1}, {printable(phase.text), 2}},
-                style);
+                {{padded(format_ms(phase.ms), 8), 0}, {bytes, 1}, {printable(phase.text), 2}}, style);
 }
 
 std::string plain_line(const ProgressState& state, Clock::time_point now) {
-  std::string line =
-      fmt::format("{:>9}  {}", format_ms(state.elapsed_ms(now)), printable(state.phase()));
+  std::string line = fmt::format("{:>9}  {}", format_ms(state.elapsed_ms(now)), printable(state.phase()));
   if (!state.text().empty()) line += ": " + printable(state.text());
   if (state.bytes() > 0) line += " (" + bytes_text(state) + " sent)";
   return line;

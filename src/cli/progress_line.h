@@ -20,8 +20,7 @@ enum class PhaseEnd { kDone, kFailed };
 
 // The line that is drawn again and again: phase, bytes, elapsed, rate, bar, text; what does not fit
 // is left out, the least important first. FRAME picks the spinner's picture.
-std::string live_line(const ProgressState& state, Clock::time_point now, size_t frame,
-                      const LineStyle& style);
+std::string live_line(const ProgressState& state, Clock::time_point now, size_t frame, const LineStyle& style);
 
 // The line that stays when a phase has ended.
 std::string finished_line(const FinishedPhase& phase, PhaseEnd end, const LineStyle& style);

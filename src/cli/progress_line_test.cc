@@ -42,8 +42,7 @@ TEST_F(ProgressLine, ShowsEverythingWhereThereIsRoom) {
 }
 
 TEST_F(ProgressLine, NeverIsWiderThanAsked) {
-  for (size_t width = 0; width < 130; ++width)
-    EXPECT_LE(columns_of(live(width)), width) << live(width);
+  for (size_t width = 0; width < 130; ++width) EXPECT_LE(columns_of(live(width)), width) << live(width);
 }
 
 TEST_F(ProgressLine, NarrowLinesKeepTheTime) { EXPECT_EQ(live(30), "| dump          1.00 s"); }
@@ -53,9 +52,7 @@ TEST_F(ProgressLine, ColorsAddNoColumns) {
   EXPECT_TRUE(line.starts_with("\x1b[36m|\x1b[0m ")) << line;
 }
 
-TEST_F(ProgressLine, TimeGoesOnBetweenEvents) {
-  EXPECT_DOUBLE_EQ(state.elapsed_ms(start + 1500ms), 1500);
-}
+TEST_F(ProgressLine, TimeGoesOnBetweenEvents) { EXPECT_DOUBLE_EQ(state.elapsed_ms(start + 1500ms), 1500); }
 
 TEST_F(ProgressLine, ANewPhaseFinishesTheOneBefore) {
   const auto finished = state.take(event("restore", true, 1200, 0), start + 1200ms);
@@ -65,15 +62,13 @@ TEST_F(ProgressLine, ANewPhaseFinishesTheOneBefore) {
   EXPECT_EQ(finished->bytes, uint64_t{50} << 20);
   EXPECT_EQ(finished_line(*finished, PhaseEnd::kDone, {80, true, false}),
             "✓ dump          1.20 s    50.0 MiB  doing dump");
-  EXPECT_EQ(finished_line(*finished, PhaseEnd::kFailed, {24, false, false}),
-            "x dump          1.20 s");
+  EXPECT_EQ(finished_line(*finished, PhaseEnd::kFailed, {24, false, false}), "x dump          1.20 s");
   EXPECT_EQ(state.phase(), "restore");
   EXPECT_EQ(state.bytes(), uint64_t{50} << 20) << "an event without bytes takes none away";
 }
 
 TEST_F(ProgressLine, AStallShowsInTheRate) {
-  for (int i = 1; i <= 20; ++i)
-    state.take(event("dump", false, 1000 + i * 300, 50 << 20), start + 1s + i * 300ms);
+  for (int i = 1; i <= 20; ++i) state.take(event("dump", false, 1000 + i * 300, 50 << 20), start + 1s + i * 300ms);
   EXPECT_LT(state.bytes_per_second(), 1000);
 }
 

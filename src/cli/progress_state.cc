@@ -14,8 +14,7 @@ constexpr milliseconds kRateSample = 250ms;
 constexpr double kRateWeight = 0.5;
 }  // namespace
 
-std::optional<FinishedPhase> ProgressState::take(const control::Progress& event,
-                                                 Clock::time_point now) {
+std::optional<FinishedPhase> ProgressState::take(const control::Progress& event, Clock::time_point now) {
   if (!started_) {
     started_ = true;
     received_ = sampled_ = now;
@@ -43,8 +42,7 @@ std::optional<FinishedPhase> ProgressState::take(const control::Progress& event,
 
 std::optional<FinishedPhase> ProgressState::finish(Clock::time_point now) {
   if (phase_.empty()) return std::nullopt;
-  FinishedPhase finished{phase_, text_, std::max(0.0, elapsed_ms(now) - phase_began_ms_),
-                         bytes_ - phase_began_bytes_};
+  FinishedPhase finished{phase_, text_, std::max(0.0, elapsed_ms(now) - phase_began_ms_), bytes_ - phase_began_bytes_};
   phase_.clear();
   text_.clear();
   return finished;
@@ -57,8 +55,7 @@ double ProgressState::elapsed_ms(Clock::time_point now) const {
 void ProgressState::measure_rate(uint64_t bytes, Clock::time_point now) {
   const double ms = ms_between(sampled_, now);
   if (now - sampled_ < kRateSample) return;
-  const double sample =
-      bytes > sampled_bytes_ ? static_cast<double>(bytes - sampled_bytes_) * 1000 / ms : 0;
+  const double sample = bytes > sampled_bytes_ ? static_cast<double>(bytes - sampled_bytes_) * 1000 / ms : 0;
   rate_ = rate_ == 0 ? sample : rate_ + kRateWeight * (sample - rate_);
   sampled_bytes_ = bytes;
   sampled_ = now;

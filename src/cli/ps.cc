@@ -23,8 +23,8 @@ std::string list_text(const control::ListReply& reply, bool names_only) {
       rows.push_back({printable(container.name())});
     } else {
       rows.push_back({printable(container.name()), printable(container.status()),
-                      container.pid() > 0 ? std::to_string(container.pid()) : "-",
-                      migration_text(container), printable(container.bundle())});
+                      container.pid() > 0 ? std::to_string(container.pid()) : "-", migration_text(container),
+                      printable(container.bundle())});
     }
   }
   return format_table(rows);

@@ -22,10 +22,8 @@ std::string node_or(const std::string& node, const char* otherwise) {
 std::string headline(const control::Report& report) {
   const std::string name = printable(report.container());
   const std::string target = node_or(report.target(), "the target");
-  if (report.outcome() == "migrated")
-    return fmt::format("{} moved to {} ({})", name, target, mode_name(report.mode()));
-  if (report.outcome() == "rolled_back")
-    return fmt::format("{} was not moved to {}: rolled back", name, target);
+  if (report.outcome() == "migrated") return fmt::format("{} moved to {} ({})", name, target, mode_name(report.mode()));
+  if (report.outcome() == "rolled_back") return fmt::format("{} was not moved to {}: rolled back", name, target);
   return fmt::format("{} was not moved to {}: failed", name, target);
 }
 
@@ -85,8 +83,7 @@ std::string report_text(const control::Report& report) {
   for (Rows* rows : {&facts, &phases}) {
     for (auto& row : *rows) row[0] = padded(row[0], kLabelColumns);
   }
-  return headline(report) + "\n" + indented(format_table(facts)) + indented(format_table(phases)) +
-         log_text(report);
+  return headline(report) + "\n" + indented(format_table(facts)) + indented(format_table(phases)) + log_text(report);
 }
 
 }  // namespace godwit::cli

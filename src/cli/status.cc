@@ -23,10 +23,9 @@ std::string downtime_text(const control::Migration& migration) {
 std::string list_text(const control::StatusReply& reply) {
   Rows rows = {{"ID", "CONTAINER", "ROLE", "PEER", "STATE", "ELAPSED", "SENT", "DOWNTIME"}};
   for (const auto& migration : reply.migrations())
-    rows.push_back(
-        {printable(migration.id()), printable(migration.container()), printable(migration.role()),
-         printable(migration.peer()), outcome_text(migration), format_ms(migration.elapsed_ms()),
-         format_bytes(static_cast<double>(migration.bytes_sent())), downtime_text(migration)});
+    rows.push_back({printable(migration.id()), printable(migration.container()), printable(migration.role()),
+                    printable(migration.peer()), outcome_text(migration), format_ms(migration.elapsed_ms()),
+                    format_bytes(static_cast<double>(migration.bytes_sent())), downtime_text(migration)});
   return format_table(rows);
 }
 
@@ -62,10 +61,8 @@ std::string status_text(const StatusOptions& options, const control::StatusReply
 
 int run(const StatusOptions& options, const Context& context) {
   const Console& console = context.console;
-  auto reply =
-      ask_agent(context.socket, [&](AgentClient& client) { return client.status(options.id); });
-  if (reply && reply->migrations().empty() && !options.id.empty())
-    reply = fail("no migration " + options.id);
+  auto reply = ask_agent(context.socket, [&](AgentClient& client) { return client.status(options.id); });
+  if (reply && reply->migrations().empty() && !options.id.empty()) reply = fail("no migration " + options.id);
   if (!reply) {
     console.complain(reply.error().text());
     if (options.json) console.out(error_json(reply.error().text()) + "\n");

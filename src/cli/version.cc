@@ -17,8 +17,7 @@ std::string version_text(const Result<control::VersionReply>& agent) {
     return format_table(rows);
   }
   rows.push_back({"agent", printable(agent->version() + " on " + agent->node())});
-  rows.push_back({"protocol", std::to_string(agent->protocol_major()) + "." +
-                                  std::to_string(agent->protocol_minor())});
+  rows.push_back({"protocol", std::to_string(agent->protocol_major()) + "." + std::to_string(agent->protocol_minor())});
   rows.push_back({"runc", printable(agent->runc())});
   rows.push_back({"criu", printable(agent->criu())});
   return format_table(rows);
@@ -27,8 +26,7 @@ std::string version_text(const Result<control::VersionReply>& agent) {
 }  // namespace
 
 int run(const VersionOptions& options, const Context& context) {
-  const auto agent =
-      ask_agent(context.socket, [](AgentClient& client) { return client.version(); });
+  const auto agent = ask_agent(context.socket, [](AgentClient& client) { return client.version(); });
   context.console.out(options.json ? version_json(agent) + "\n" : version_text(agent));
   return kExitOk;
 }

@@ -14,7 +14,7 @@ namespace {
 constexpr timespec kPollInterval = {0, 50'000};
 }  // namespace
 
-Result<CgroupFreezer> CgroupFreezer::open(fs::path directory) {
+Result<CgroupFreezer> CgroupFreezer::open(const fs::path& directory) {
   std::error_code error;
   if (fs::exists(directory / "cgroup.freeze", error)) return CgroupFreezer(directory, true);
   if (fs::exists(directory / "freezer.state", error)) return CgroupFreezer(directory, false);

@@ -11,7 +11,7 @@ namespace godwit {
 class CgroupFreezer {
  public:
   // DIRECTORY: the cgroup, in the freezer hierarchy (v1) or the unified one.
-  static Result<CgroupFreezer> open(std::filesystem::path directory);
+  static Result<CgroupFreezer> open(const std::filesystem::path& directory);
 
   // Returns once every task has stopped; on failure, and when DEADLINE passes, the tasks run again.
   Result<> freeze(Deadline deadline) const;
@@ -22,8 +22,7 @@ class CgroupFreezer {
   const std::filesystem::path& directory() const { return directory_; }
 
  private:
-  CgroupFreezer(std::filesystem::path directory, bool unified)
-      : directory_(std::move(directory)), unified_(unified) {}
+  CgroupFreezer(std::filesystem::path directory, bool unified) : directory_(std::move(directory)), unified_(unified) {}
   Result<> set(bool frozen) const;
   Result<> wait_frozen(Deadline deadline) const;
   std::filesystem::path directory_;

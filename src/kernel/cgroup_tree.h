@@ -12,7 +12,8 @@
 
 namespace godwit {
 
-// The directories of the cgroups that PID is in, one for each mounted hierarchy. Error code ESRCH or ENOENT: it has ended.
+// The directories of the cgroups that PID is in, one for each mounted hierarchy. Error code ESRCH or ENOENT: it has
+// ended.
 Result<std::vector<std::filesystem::path>> cgroup_directories(pid_t pid);
 
 // The same from the texts of /proc/PID/cgroup and /proc/self/mountinfo.

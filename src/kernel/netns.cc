@@ -24,8 +24,7 @@ constexpr char kOwnNetns[] = "/proc/thread-self/ns/net";
 // Runs on a thread that ends afterwards, as it stays in the new namespace.
 Result<> unshare_and_mount(const std::filesystem::path& path) {
   if (unshare(CLONE_NEWNET) != 0) return fail_errno("unshare of the network namespace");
-  if (mount(kOwnNetns, path.c_str(), nullptr, MS_BIND, nullptr) != 0)
-    return fail_errno("mount at " + path.string());
+  if (mount(kOwnNetns, path.c_str(), nullptr, MS_BIND, nullptr) != 0) return fail_errno("mount at " + path.string());
   return {};
 }
 
@@ -35,7 +34,7 @@ Result<ScopedFd> open_netns(const std::filesystem::path& path) {
   // O_NONBLOCK: PATH may be a FIFO for all we know.
   ScopedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail_errno("network namespace " + path.string());
-  struct statfs file_system {};
+  struct statfs file_system{};
   if (fstatfs(fd.get(), &file_system) != 0 || file_system.f_type != NSFS_MAGIC ||
       ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET)
     return fail(path.string() + " is not a network namespace");
@@ -45,8 +44,7 @@ Result<ScopedFd> open_netns(const std::filesystem::path& path) {
 Result<ScopedFd> open_current_netns() { return open_netns(kOwnNetns); }
 
 Result<bool> same_netns(int a, int b) {
-  struct stat first {
-  }, second{};
+  struct stat first{}, second{};
   if (fstat(a, &first) != 0 || fstat(b, &second) != 0) return fail_errno("fstat of a namespace");
   return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }

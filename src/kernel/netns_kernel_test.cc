@@ -12,9 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string own_path(const std::string& suffix) {
-  return "/run/netns/gwt-" + std::to_string(getpid()) + "-" + suffix;
-}
+std::string own_path(const std::string& suffix) { return "/run/netns/gwt-" + std::to_string(getpid()) + "-" + suffix; }
 
 TEST(Netns, ANamedNamespaceIsKnownToIpNetns) {
   std::string path = own_path("named"), name = std::filesystem::path(path).filename();

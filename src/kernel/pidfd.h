@@ -1,5 +1,5 @@
-// pidfds (pidfd_open(2), pidfd_getfd(2), pidfd_send_signal(2)): a process that cannot be mistaken for a later one of the
-// same number. Linux 5.6. The C library's header for them lacks extern "C" in Debian 12.
+// pidfds (pidfd_open(2), pidfd_getfd(2), pidfd_send_signal(2)): a process that cannot be mistaken for a later one of
+// the same number. Linux 5.6. The C library's header for them lacks extern "C" in Debian 12.
 #pragma once
 
 #include <sys/types.h>

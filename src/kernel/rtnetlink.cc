@@ -27,8 +27,7 @@ Result<> verdict_of(const NetlinkMessage& message) {
 }
 
 // Splits what one recv returned.
-void for_each_message(std::string_view bytes,
-                      const std::function<void(const nlmsghdr&, const NetlinkMessage&)>& each) {
+void for_each_message(std::string_view bytes, const std::function<void(const nlmsghdr&, const NetlinkMessage&)>& each) {
   while (bytes.size() >= NLMSG_HDRLEN) {
     nlmsghdr header;
     std::memcpy(&header, bytes.data(), sizeof(header));
@@ -71,8 +70,7 @@ NetlinkRequest& NetlinkRequest::append(std::string_view bytes) {
 }
 
 NetlinkRequest& NetlinkRequest::add(uint16_t attribute, std::string_view bytes) {
-  rtattr header{.rta_len = static_cast<uint16_t>(sizeof(rtattr) + bytes.size()),
-                .rta_type = attribute};
+  rtattr header{.rta_len = static_cast<uint16_t>(sizeof(rtattr) + bytes.size()), .rta_type = attribute};
   bytes_.append(reinterpret_cast<const char*>(&header), sizeof(header));
   return append(bytes);
 }
@@ -91,8 +89,7 @@ NetlinkRequest& NetlinkRequest::add_string(uint16_t attribute, std::string_view 
   return add(attribute, with_nul);
 }
 
-NetlinkRequest& NetlinkRequest::nest(uint16_t attribute,
-                                     const std::function<void(NetlinkRequest&)>& body) {
+NetlinkRequest& NetlinkRequest::nest(uint16_t attribute, const std::function<void(NetlinkRequest&)>& body) {
   size_t at = bytes_.size();
   add(attribute | NLA_F_NESTED, {});
   body(*this);
@@ -131,9 +128,7 @@ std::optional<uint16_t> NetlinkAttributes::u16(uint16_t attribute) const {
   return number_of<uint16_t>(bytes(attribute));
 }
 
-std::optional<uint8_t> NetlinkAttributes::u8(uint16_t attribute) const {
-  return number_of<uint8_t>(bytes(attribute));
-}
+std::optional<uint8_t> NetlinkAttributes::u8(uint16_t attribute) const { return number_of<uint8_t>(bytes(attribute)); }
 
 std::string NetlinkAttributes::string(uint16_t attribute) const {
   std::string_view value = bytes(attribute);
@@ -153,8 +148,7 @@ Result<RouteSocket> RouteSocket::open() {
 Result<> RouteSocket::send(std::string_view bytes) {
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
-  if (sendto(fd_.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&kernel),
-             sizeof(kernel)) < 0)
+  if (sendto(fd_.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof(kernel)) < 0)
     return fail_errno("netlink request");
   return {};
 }
@@ -168,8 +162,7 @@ Result<std::string_view> RouteSocket::receive() {
   return std::string_view(buffer_.data(), static_cast<size_t>(bytes));
 }
 
-Result<> RouteSocket::call_chunk(std::span<const NetlinkRequest> requests,
-                                 std::vector<Result<>>& verdicts) {
+Result<> RouteSocket::call_chunk(std::span<const NetlinkRequest> requests, std::vector<Result<>>& verdicts) {
   std::string batch;
   uint32_t first = sequence_ + 1;
   for (const NetlinkRequest& request : requests) {
@@ -232,8 +225,7 @@ Result<bool> RouteSocket::dump_once(const NetlinkRequest& request,
   return !interrupted;
 }
 
-Result<> RouteSocket::dump(NetlinkRequest request,
-                           const std::function<void(const NetlinkMessage&)>& each,
+Result<> RouteSocket::dump(NetlinkRequest request, const std::function<void(const NetlinkMessage&)>& each,
                            const std::function<void()>& restart) {
   auto* header = reinterpret_cast<nlmsghdr*>(request.bytes_.data());
   header->nlmsg_flags |= NLM_F_DUMP;
@@ -246,8 +238,7 @@ Result<> RouteSocket::dump(NetlinkRequest request,
   return fail_errno("the table keeps changing while it is read", EAGAIN);
 }
 
-Result<> RouteSocket::query(const NetlinkRequest& request,
-                            const std::function<void(const NetlinkMessage&)>& use) {
+Result<> RouteSocket::query(const NetlinkRequest& request, const std::function<void(const NetlinkMessage&)>& use) {
   NetlinkRequest numbered = request;
   reinterpret_cast<nlmsghdr*>(numbered.bytes_.data())->nlmsg_seq = ++sequence_;
   TRY(send(numbered.bytes_));

@@ -114,16 +114,14 @@ class RouteSocket {
                 const std::function<void()>& restart);
 
   // Sends REQUEST, whose answer is one message, and hands it to USE. A refusal is an error.
-  Result<> query(const NetlinkRequest& request,
-                 const std::function<void(const NetlinkMessage&)>& use);
+  Result<> query(const NetlinkRequest& request, const std::function<void(const NetlinkMessage&)>& use);
 
  private:
   explicit RouteSocket(ScopedFd fd) : fd_(std::move(fd)) {}
   Result<> send(std::string_view bytes);
   Result<std::string_view> receive();
   Result<> call_chunk(std::span<const NetlinkRequest> requests, std::vector<Result<>>& verdicts);
-  Result<bool> dump_once(const NetlinkRequest& request,
-                         const std::function<void(const NetlinkMessage&)>& each);
+  Result<bool> dump_once(const NetlinkRequest& request, const std::function<void(const NetlinkMessage&)>& each);
 
   ScopedFd fd_;
   uint32_t sequence_ = 0;

@@ -23,8 +23,7 @@ void in_new_netns(const std::function<void()>& body) {
 NetlinkRequest bridge_request(const std::string& name) {
   NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   request.add_string(IFLA_IFNAME, name);
-  request.nest(IFLA_LINKINFO,
-               [](NetlinkRequest& info) { info.add_string(IFLA_INFO_KIND, "bridge"); });
+  request.nest(IFLA_LINKINFO, [](NetlinkRequest& info) { info.add_string(IFLA_INFO_KIND, "bridge"); });
   return request;
 }
 
@@ -73,8 +72,7 @@ TEST(RouteSocket, EveryRequestOfABatchHasItsOwnVerdict) {
     }
     size_t links = 0;
     ASSERT_TRUE(socket->dump(
-        NetlinkRequest(RTM_GETLINK, 0, ifinfomsg{}), [&](const NetlinkMessage&) { ++links; },
-        [&] { links = 0; }));
+        NetlinkRequest(RTM_GETLINK, 0, ifinfomsg{}), [&](const NetlinkMessage&) { ++links; }, [&] { links = 0; }));
     EXPECT_EQ(links, 51U);
   });
 }
@@ -84,12 +82,10 @@ TEST(RouteSocket, ARefusalCarriesTheKernelsOwnWords) {
     auto socket = RouteSocket::open();
     ASSERT_TRUE(socket);
     NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE, ifinfomsg{});
-    request.nest(IFLA_LINKINFO,
-                 [](NetlinkRequest& info) { info.add_string(IFLA_INFO_KIND, "no-such-kind"); });
+    request.nest(IFLA_LINKINFO, [](NetlinkRequest& info) { info.add_string(IFLA_INFO_KIND, "no-such-kind"); });
     auto refused = socket->call(request);
     ASSERT_FALSE(refused);
-    EXPECT_NE(refused.error().text().find("nknown device type"), std::string::npos)
-        << refused.error().text();
+    EXPECT_NE(refused.error().text().find("nknown device type"), std::string::npos) << refused.error().text();
   });
 }
 
@@ -99,8 +95,7 @@ TEST(RouteSocket, AQueryForWhatIsMissingIsAnError) {
     ASSERT_TRUE(socket);
     ifinfomsg header{};
     header.ifi_index = 4711;
-    auto refused = socket->query(NetlinkRequest(RTM_GETLINK, 0, header),
-                                 [](const NetlinkMessage&) { FAIL(); });
+    auto refused = socket->query(NetlinkRequest(RTM_GETLINK, 0, header), [](const NetlinkMessage&) { FAIL(); });
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), ENODEV);
   });

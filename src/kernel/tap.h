@@ -10,8 +10,7 @@
 namespace godwit {
 
 struct Tap {
-  ScopedFd
-      fd;  // one frame per read(2), with its Ethernet header and nothing before it; non-blocking
+  ScopedFd fd;  // one frame per read(2), with its Ethernet header and nothing before it; non-blocking
   uint32_t index = 0;
 };
 

@@ -21,8 +21,7 @@ Result<bool> is_on_tmpfs(const fs::path& path) {
 Result<ScopedTmpfs> ScopedTmpfs::mount(fs::path path, uint64_t bytes_max) {
   TRY(make_directories(path));
   const std::string options = "mode=0700,size=" + std::to_string(bytes_max);
-  if (::mount("godwit", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              options.c_str()) != 0) {
+  if (::mount("godwit", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) != 0) {
     auto error = fail_errno("mount a tmpfs on " + path.string());
     ::rmdir(path.c_str());
     return error;
@@ -34,16 +33,14 @@ Result<ScopedTmpfs> ScopedTmpfs::mount(fs::path path, uint64_t bytes_max) {
 
 ScopedTmpfs::~ScopedTmpfs() {
   if (path_.empty()) return;
-  if (::umount2(path_.c_str(), MNT_DETACH) != 0)
-    log::warn("unmount {}: errno {}", path_.string(), errno);
+  if (::umount2(path_.c_str(), MNT_DETACH) != 0) log::warn("unmount {}: errno {}", path_.string(), errno);
   ::rmdir(path_.c_str());
 }
 
 uint64_t ScopedTmpfs::used_bytes() const {
   struct statfs facts{};
   if (::statfs(path_.c_str(), &facts) != 0) return 0;
-  return static_cast<uint64_t>(facts.f_blocks - facts.f_bfree) *
-         static_cast<uint64_t>(facts.f_bsize);
+  return static_cast<uint64_t>(facts.f_blocks - facts.f_bfree) * static_cast<uint64_t>(facts.f_bsize);
 }
 
 }  // namespace godwit

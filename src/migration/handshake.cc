@@ -37,8 +37,8 @@ void use_common_criu_options(bool simple_cgroups, criu::Options& options) {
   options.set_tcp_established(true);
   options.set_file_locks(true);
   options.set_network_lock(criu::NETWORK_LOCK_SKIP);  // godwit takes the port off the bridge instead
-  // runC makes the container's cgroup and starts CRIU in it, so what CRIU restores is in the right place; moving it there
-  // once more costs a grace period of the kernel for each hierarchy, some 10 ms.
+  // runC makes the container's cgroup and starts CRIU in it, so what CRIU restores is in the right place; moving it
+  // there once more costs a grace period of the kernel for each hierarchy, some 10 ms.
   if (simple_cgroups) options.set_manage_cgroups_mode(0);
   options.set_log_level(2);  // errors and warnings: what relevant_log_lines() reads
 }

@@ -15,12 +15,12 @@ struct Host {
   std::string node;
   RuncPaths runc;
   std::filesystem::path criu;
-  std::filesystem::path stream_keeper;   // the helper program
-  std::filesystem::path run_directory;   // on a tmpfs; migrations work in directories below it
+  std::filesystem::path stream_keeper;  // the helper program
+  std::filesystem::path run_directory;  // on a tmpfs; migrations work in directories below it
   std::filesystem::path stream_log_directory;
-  std::string bridge;                    // target: empty means the source's name for it
+  std::string bridge;  // target: empty means the source's name for it
   bool data_encryption = true;
-  uint64_t image_bytes_max = 0;          // one arriving migration's images
+  uint64_t image_bytes_max = 0;                    // one arriving migration's images
   std::chrono::milliseconds step_timeout{60'000};  // each wait for a peer, runC or CRIU
   network::HoldBounds hold;
 };

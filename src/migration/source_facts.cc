@@ -52,19 +52,17 @@ bool has_simple_cgroups(const SourceFacts& facts) {
 void look_at_network(SourceFacts& facts) {
   if (!facts.spec.netns_path) {
     facts.problems.push_back(problem(
-        "network",
-        facts.spec.own_netns
-            ? "config.json gives its network namespace no path, so runc made one that cannot move with "
-              "its connections: make a namespace (ip netns add NAME), set linux.namespaces[network].path to "
-              "/run/netns/NAME, and start the container again"
-            : "it uses the network of this host: give it a network namespace of its own with a path "
-              "(linux.namespaces[network].path), so that its address can move with it"));
+        "network", facts.spec.own_netns
+                       ? "config.json gives its network namespace no path, so runc made one that cannot move with "
+                         "its connections: make a namespace (ip netns add NAME), set linux.namespaces[network].path to "
+                         "/run/netns/NAME, and start the container again"
+                       : "it uses the network of this host: give it a network namespace of its own with a path "
+                         "(linux.namespaces[network].path), so that its address can move with it"));
     return;
   }
-  if (!facts.spec.netns_path->starts_with("/run/netns/") &&
-      !facts.spec.netns_path->starts_with("/var/run/netns/")) {
-    facts.problems.push_back(problem("network", "its network namespace " + *facts.spec.netns_path +
-                                                    " is not a named one below /run/netns"));
+  if (!facts.spec.netns_path->starts_with("/run/netns/") && !facts.spec.netns_path->starts_with("/var/run/netns/")) {
+    facts.problems.push_back(
+        problem("network", "its network namespace " + *facts.spec.netns_path + " is not a named one below /run/netns"));
     return;
   }
   auto netns = open_netns(*facts.spec.netns_path);
@@ -134,8 +132,7 @@ Result<SourceFacts> collect_source_facts(const Host& host, const std::string& co
   look_at_network(facts);
   for (peer::Problem& found : find_obstacles(facts.processes, facts.streams))
     facts.problems.push_back(std::move(found));
-  if (std::string text = criu_problem(host); !text.empty())
-    facts.problems.push_back(problem("criu", text));
+  if (std::string text = criu_problem(host); !text.empty()) facts.problems.push_back(problem("criu", text));
   return facts;
 }
 

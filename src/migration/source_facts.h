@@ -23,7 +23,7 @@ struct SourceFacts {
   std::vector<network::HostPort> ports;
   peer::NetworkState network;
   uint64_t memory_bytes = 0;
-  bool simple_cgroups = false;  // peer::Prepare
+  bool simple_cgroups = false;          // peer::Prepare
   std::vector<peer::Problem> problems;  // found on this side
 };
 

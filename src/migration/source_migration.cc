@@ -84,8 +84,8 @@ Step<> SourceMigration::connect() {
   facts_ = std::move(*facts);
   container_seen_ = true;
   if (request_.mode != control::AUTO && request_.mode != control::COLD)
-    return failed_here("request", Error("mode " + mode_name(request_.mode) +
-                                        " is not available in this version; auto and cold are"));
+    return failed_here(
+        "request", Error("mode " + mode_name(request_.mode) + " is not available in this version; auto and cold are"));
   if (request_.target == host_.node)
     return failed_here("request", Error("the container is on " + host_.node + " already"));
 
@@ -185,13 +185,13 @@ Step<> SourceMigration::start_checkpoint() {
     std::lock_guard lock(mutex_);
     bridge_ = std::move(*bridge);
   }
-  auto checkpoint = Runc(host_.runc).start_checkpoint({.name = request_.container,
-                                                       .images = images,
-                                                       .work = work,
-                                                       .bridge_socket = directory / "criu.sock",
-                                                       .log_fd = log->get(),
-                                                       .private_tmp = can_do_without_tmp(
-                                                           facts_.spec, facts_.container.bundle)});
+  auto checkpoint = Runc(host_.runc)
+                        .start_checkpoint({.name = request_.container,
+                                           .images = images,
+                                           .work = work,
+                                           .bridge_socket = directory / "criu.sock",
+                                           .log_fd = log->get(),
+                                           .private_tmp = can_do_without_tmp(facts_.spec, facts_.container.bundle)});
   if (!checkpoint) return failed_here("prepare", std::move(checkpoint.error()));
   checkpoint_.emplace(std::move(*checkpoint));
   bridge_->watch_runc(checkpoint_->pidfd());
@@ -200,15 +200,14 @@ Step<> SourceMigration::start_checkpoint() {
 }
 
 Step<> SourceMigration::open_data_connection() {
-  const wire::Hello hello{.want_plain = !host_.data_encryption,
-                          .migration_id = request_.id,
-                          .token = greeting_.data_token()};
-  auto connection = DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello,
-                                            in(host_.step_timeout));
+  const wire::Hello hello{
+      .want_plain = !host_.data_encryption, .migration_id = request_.id, .token = greeting_.data_token()};
+  auto connection =
+      DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello, in(host_.step_timeout));
   if (!connection) return failed_here("connect", std::move(connection.error()));
   auto last = std::make_shared<Clock::time_point>();
-  auto sending = std::make_unique<ImageSending>(
-      work_->path() / "images", std::move(*connection), [this, last](uint64_t bytes) {
+  auto sending =
+      std::make_unique<ImageSending>(work_->path() / "images", std::move(*connection), [this, last](uint64_t bytes) {
         bytes_sent_ = bytes;
         if (Clock::now() - *last < 100ms) return;
         *last = Clock::now();
@@ -305,12 +304,14 @@ Step<> SourceMigration::commit() {
   }
   // The target says itself that nothing of the container has run there and that it has been removed.
   if (reply && reply->has_failure())
-    return std::unexpected(StepFailure{reply->failure().step(), request_.target, reply->failure().cause(),
+    return std::unexpected(StepFailure{reply->failure().step(),
+                                       request_.target,
+                                       reply->failure().cause(),
                                        {reply->failure().log().begin(), reply->failure().log().end()}});
   if (ask_for_outcome()) return {};
   report_.set_downtime_ms(0);
-  return std::unexpected(StepFailure{"resume", request_.target, "the link was lost, and " + request_.target +
-                                                                    " has not run the container", {}});
+  return std::unexpected(StepFailure{
+      "resume", request_.target, "the link was lost, and " + request_.target + " has not run the container", {}});
 }
 
 bool SourceMigration::ask_for_outcome() {
@@ -362,10 +363,8 @@ void SourceMigration::finish() {
 
 void SourceMigration::remove_network() {
   for (const network::HostPort& port : facts_.ports)
-    if (auto removed = network::remove_link(port.index, port.name); !removed)
-      report_.add_notes(removed.error().text());
-  if (auto removed = remove_named_netns(*facts_.spec.netns_path); !removed)
-    report_.add_notes(removed.error().text());
+    if (auto removed = network::remove_link(port.index, port.name); !removed) report_.add_notes(removed.error().text());
+  if (auto removed = remove_named_netns(*facts_.spec.netns_path); !removed) report_.add_notes(removed.error().text());
 }
 
 // Undo, from any point after CRIU was started: what was stopped goes on, and nothing of the migration is left. CRIU
@@ -381,8 +380,7 @@ void SourceMigration::resume_here() {
   }
   bridge_->await_end(in(kRunCEndsWithin));
   if (bridge_->died()) end_repair_here();
-  if (auto thawed = freezer_->thaw(); !thawed)
-    log::error("migration {}: {}", request_.id, thawed.error().text());
+  if (auto thawed = freezer_->thaw(); !thawed) log::error("migration {}: {}", request_.id, thawed.error().text());
   if (auto back = hold_->give_back(*detachment_); !back)
     log::error("migration {}: {}", request_.id, back.error().text());
   if (!control_) return;
@@ -465,8 +463,7 @@ control::Report SourceMigration::report(const Step<>& result) {
   report.set_total_ms(total_.ms());
   if (sending_) report.set_bytes_sent(sending_->bytes_on_wire());
   (*report.mutable_figures())["source_memory_peak_bytes"] = static_cast<double>(memory_peak_bytes_);
-  (*report.mutable_figures())["source_disk_bytes"] =
-      static_cast<double>(disk_bytes_written() - disk_bytes_before_);
+  (*report.mutable_figures())["source_disk_bytes"] = static_cast<double>(disk_bytes_written() - disk_bytes_before_);
   if (result) {
     report.set_outcome("migrated");
     report.set_state("running on " + request_.target);
@@ -549,8 +546,7 @@ control::CheckReply check_migration(const Host& host, PeerConnector& peers, cons
   add(reply.mutable_facts(), target, "kernel", there.kernel());
   add(reply.mutable_facts(), target, "criu", there.criu());
   add(reply.mutable_facts(), target, "runc", there.runc());
-  add(reply.mutable_facts(), target, "memory",
-      fmt::format("{} MiB available", there.memory_available_bytes() >> 20));
+  add(reply.mutable_facts(), target, "memory", fmt::format("{} MiB available", there.memory_available_bytes() >> 20));
   add(reply.mutable_facts(), target, "bridge", there.bridge());
   return reply;
 }

@@ -104,7 +104,7 @@ class SourceMigration {
   std::optional<CgroupFreezer> freezer_;
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
-  std::unique_ptr<CriuBridge> bridge_;     // set under the mutex: cancel() may come at any time
+  std::unique_ptr<CriuBridge> bridge_;  // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;
   std::unique_ptr<ImageSending> sending_;  // the same
   UndoList undo_;

@@ -145,15 +145,17 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   return message;
 }
 
-std::filesystem::path TargetMigration::directory() const { return host_.run_directory / ("in-" + hello_.migration_id()); }
+std::filesystem::path TargetMigration::directory() const {
+  return host_.run_directory / ("in-" + hello_.migration_id());
+}
 
 Result<> TargetMigration::prepare_directories() {
   const uint64_t bytes = std::min(image_tmpfs_bytes(preflight_.memory_bytes()), host_.image_bytes_max);
   TRY_ASSIGN(ScopedTmpfs tmpfs, ScopedTmpfs::mount(directory(), bytes));
   work_.emplace(std::move(tmpfs));
-  TRY(write_target_record(directory(), {.container = preflight_.container(),
-                                        .netns = *spec_.netns_path,
-                                        .bundle = bundle_is_ours() ? bundle_ : ""}));
+  TRY(write_target_record(
+      directory(),
+      {.container = preflight_.container(), .netns = *spec_.netns_path, .bundle = bundle_is_ours() ? bundle_ : ""}));
   TRY(make_directories(directory() / "images"));
   TRY(make_directories(directory() / "work"));
   writer_.emplace(directory() / "images", host_.image_bytes_max);
@@ -164,8 +166,8 @@ Result<> TargetMigration::prepare_directories() {
 
 Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
   network_state_ = state;
-  TRY_ASSIGN(auto network, network::RecreatedNamespace::create(state, *spec_.netns_path,
-                                                               bridge_on_target(host_, preflight_), id()));
+  TRY_ASSIGN(auto network,
+             network::RecreatedNamespace::create(state, *spec_.netns_path, bridge_on_target(host_, preflight_), id()));
   network_.emplace(std::move(network));
   TRY_ASSIGN(auto announcer, network::Announcer::open(network_->netns_fd(), state));
   announcer_.emplace(std::move(announcer));
@@ -190,11 +192,10 @@ Result<> TargetMigration::prepare_bundle() {
 }
 
 Result<> TargetMigration::prepare_streams(const peer::Prepare& prepare) {
-  TRY_ASSIGN(auto streams,
-             StreamReplacements::open({prepare.streams().begin(), prepare.streams().end()},
-                                      {.log_directory = host_.stream_log_directory,
-                                       .keeper = host_.stream_keeper,
-                                       .container = preflight_.container()}));
+  TRY_ASSIGN(auto streams, StreamReplacements::open({prepare.streams().begin(), prepare.streams().end()},
+                                                    {.log_directory = host_.stream_log_directory,
+                                                     .keeper = host_.stream_keeper,
+                                                     .container = preflight_.container()}));
   streams_.emplace(std::move(streams));
   if (!spec_.terminal) return {};
   return streams_->listen_for_terminal(directory() / "console.sock");
@@ -214,19 +215,20 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 use_common_criu_options(simple_cgroups, options);
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                               },
-                          .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore},
+                          .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
+                                      CriuPoint::kNetworkUnlock},
                           .on_failure = [this] { stop_receiving(); },
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
-  TRY_ASSIGN(auto restore,
-             Runc(host_.runc).start_restore({.name = preflight_.container(),
-                                             .bundle = bundle_,
-                                             .images = directory() / "images",
-                                             .work = directory() / "work",
-                                             .bridge_socket = socket,
-                                             .console_socket = spec_.terminal ? directory() / "console.sock" : "",
-                                             .log_fd = log.get(),
-                                             .private_tmp = can_do_without_tmp(spec_, bundle_)}));
+  TRY_ASSIGN(auto restore, Runc(host_.runc)
+                               .start_restore({.name = preflight_.container(),
+                                               .bundle = bundle_,
+                                               .images = directory() / "images",
+                                               .work = directory() / "work",
+                                               .bridge_socket = socket,
+                                               .console_socket = spec_.terminal ? directory() / "console.sock" : "",
+                                               .log_fd = log.get(),
+                                               .private_tmp = can_do_without_tmp(spec_, bundle_)}));
   restore_.emplace(std::move(restore));
   bridge_->watch_runc(restore_->pidfd());
   // CRIU kills what it has restored when it is refused, runC then removes the container; what it leaves is removed.
@@ -253,8 +255,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
     return std::unexpected(PhaseError{step, std::move(error)});
   };
   const Stopwatch receive_watch;
-  if (!await_receiving(Clock::now() + host_.step_timeout))
-    return failed("transfer", Error("no data connection came"));
+  if (!await_receiving(Clock::now() + host_.step_timeout)) return failed("transfer", Error("no data connection came"));
   receiving_->await_small_files();
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
   if (receiving_->failed()) return failed("transfer", receiving_->finish().error());
@@ -314,15 +315,22 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   if (auto kept = remove_target_record(directory()); !kept)
     return std::unexpected(PhaseError{"resume", std::move(kept.error())});
   bridge_->release(CriuPoint::kPostRestore);
+  auto quiet = bridge_->await(CriuPoint::kNetworkUnlock, Clock::now() + kResumesWithin);
+  if (!quiet) return std::unexpected(criu_error("resume", quiet.error()));
+  // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
+  const Stopwatch attach_watch;
+  auto attached = attach_network();
+  bridge_->release(CriuPoint::kNetworkUnlock);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
   if (!alive) return std::unexpected(criu_error("resume", alive.error()));
   undo_.commit();  // the container runs here
+  network_->commit();
   set_state(State::kRunning);
 
-  const Stopwatch attach_watch;
   peer::TargetMessage message;
   peer::CommitReply& reply = *message.mutable_commit();
-  if (auto attached = attach_network(commit.frames()); !attached) {
+  if (attached) attached = deliver_frames(commit.frames());
+  if (!attached) {
     log::error("migration {}: {}", id(), attached.error().text());
     remember_error(attached.error().text());
   }
@@ -334,10 +342,12 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   return message;
 }
 
-Result<> TargetMigration::attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames) {
+Result<> TargetMigration::attach_network() {
   TRY(network_->attach());
-  network_->commit();
-  TRY(announcer_->send());
+  return announcer_->send();
+}
+
+Result<> TargetMigration::deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames) {
   const std::vector<std::string> list(frames.begin(), frames.end());
   TRY_ASSIGN(auto count, frame_sender_->send(network_->host_ends(), list));
   frames_delivered_ += static_cast<uint32_t>(count.delivered);
@@ -349,9 +359,7 @@ Result<> TargetMigration::attach_network(const google::protobuf::RepeatedPtrFiel
 TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::Finish& finish) {
   peer::TargetMessage message;
   peer::FinishReply& reply = *message.mutable_finish();
-  const std::vector<std::string> frames(finish.frames().begin(), finish.frames().end());
-  auto count = frame_sender_->send(network_->host_ends(), frames);
-  if (count) frames_delivered_ += static_cast<uint32_t>(count->delivered);
+  if (auto delivered = deliver_frames(finish.frames()); !delivered) remember_error(delivered.error().text());
   auto figure = [&](const char* name, double value) {
     peer::Figure* entry = reply.add_figures();
     entry->set_name(name);

@@ -19,9 +19,8 @@ fs::path record_in(const fs::path& directory) { return directory / "taken.json";
 }  // namespace
 
 Result<> write_target_record(const fs::path& directory, const TargetRecord& record) {
-  const nlohmann::json value = {{"container", record.container},
-                                {"netns", record.netns.string()},
-                                {"bundle", record.bundle.string()}};
+  const nlohmann::json value = {
+      {"container", record.container}, {"netns", record.netns.string()}, {"bundle", record.bundle.string()}};
   return write_file(record_in(directory), value.dump());
 }
 

@@ -9,14 +9,13 @@ namespace godwit::network {
 namespace {
 
 // Set by users; the rest of IFA_F_* is the kernel's.
-constexpr uint32_t kAddressFlags = IFA_F_HOMEADDRESS | IFA_F_DEPRECATED | IFA_F_MANAGETEMPADDR |
-                                   IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN;
+constexpr uint32_t kAddressFlags =
+    IFA_F_HOMEADDRESS | IFA_F_DEPRECATED | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN;
 constexpr uint32_t kForever = 0xffffffff;
 
 }  // namespace
 
-Result<std::optional<peer::Address>> parse_address(const NetlinkMessage& message,
-                                                   const LinkNames& names) {
+Result<std::optional<peer::Address>> parse_address(const NetlinkMessage& message, const LinkNames& names) {
   auto header = message.header<ifaddrmsg>();
   auto attributes = message.attributes<ifaddrmsg>();
   if (message.type != RTM_NEWADDR || address_bytes(header.ifa_family) == 0) return std::nullopt;
@@ -34,15 +33,13 @@ Result<std::optional<peer::Address>> parse_address(const NetlinkMessage& message
   return address;
 }
 
-Result<NetlinkRequest> address_request(bool remove, const peer::Address& address,
-                                       const LinkNames& names) {
+Result<NetlinkRequest> address_request(bool remove, const peer::Address& address, const LinkNames& names) {
   ifaddrmsg header{};
   TRY_ASSIGN(header.ifa_index, names.index(address.link()));
   header.ifa_family = static_cast<uint8_t>(address.family());
   header.ifa_prefixlen = static_cast<uint8_t>(address.prefix());
   header.ifa_scope = static_cast<uint8_t>(address.scope());
-  NetlinkRequest request(remove ? RTM_DELADDR : RTM_NEWADDR, remove ? 0 : NLM_F_CREATE | NLM_F_EXCL,
-                         header);
+  NetlinkRequest request(remove ? RTM_DELADDR : RTM_NEWADDR, remove ? 0 : NLM_F_CREATE | NLM_F_EXCL, header);
   request.add(IFA_LOCAL, address.address());
   request.add(IFA_ADDRESS, address.peer().empty() ? address.address() : address.peer());
   if (remove) return request;
@@ -60,8 +57,8 @@ Result<NetlinkRequest> address_request(bool remove, const peer::Address& address
 }
 
 std::string describe(const peer::Address& address) {
-  return address_text(address.family(), address.address()) + "/" +
-         std::to_string(address.prefix()) + " on " + address.link();
+  return address_text(address.family(), address.address()) + "/" + std::to_string(address.prefix()) + " on " +
+         address.link();
 }
 
 }  // namespace godwit::network

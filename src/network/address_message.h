@@ -13,12 +13,10 @@
 namespace godwit::network {
 
 // Empty for a message about anything else.
-Result<std::optional<peer::Address>> parse_address(const NetlinkMessage& message,
-                                                   const LinkNames& names);
+Result<std::optional<peer::Address>> parse_address(const NetlinkMessage& message, const LinkNames& names);
 
 // The request that adds (REMOVE false) or removes the entry, which has passed check_network_state.
-Result<NetlinkRequest> address_request(bool remove, const peer::Address& address,
-                                       const LinkNames& names);
+Result<NetlinkRequest> address_request(bool remove, const peer::Address& address, const LinkNames& names);
 
 // For error messages.
 std::string describe(const peer::Address& address);

@@ -40,8 +40,8 @@ Result<> Announcer::send() {
     sockaddr_ll to{};
     to.sll_family = AF_PACKET;
     to.sll_ifindex = frame.link_index;
-    if (sendto(socket_.get(), frame.bytes.data(), frame.bytes.size(), MSG_DONTWAIT,
-               reinterpret_cast<sockaddr*>(&to), sizeof(to)) < 0)
+    if (sendto(socket_.get(), frame.bytes.data(), frame.bytes.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&to),
+               sizeof(to)) < 0)
       verdict = fail_errno("announcing an address");
   }
   return verdict;

@@ -29,8 +29,7 @@ class Announcer {
     int link_index;
     std::string bytes;
   };
-  Announcer(ScopedFd socket, std::vector<Frame> frames)
-      : socket_(std::move(socket)), frames_(std::move(frames)) {}
+  Announcer(ScopedFd socket, std::vector<Frame> frames) : socket_(std::move(socket)), frames_(std::move(frames)) {}
   ScopedFd socket_;
   std::vector<Frame> frames_;
 };

@@ -11,8 +11,7 @@ namespace {
 
 // By which of its ports the LAN's bridge would send to the container.
 std::string learned_port(TestLan& lan) {
-  return run_in(lan.lan,
-                "bridge fdb show | sed -n 's/^02:00:0a:62:02:07 dev \\([a-z]*\\).*/\\1/p'");
+  return run_in(lan.lan, "bridge fdb show | sed -n 's/^02:00:0a:62:02:07 dev \\([a-z]*\\).*/\\1/p'");
 }
 
 TEST(Announce, TheMacMovesToTheTargetsPort) {
@@ -22,8 +21,7 @@ TEST(Announce, TheMacMovesToTheTargetsPort) {
   auto state = capture_namespace(lan.container.get());
   ASSERT_TRUE(state) << state.error().text();
   auto made = in_netns(lan.b.get(), [&] {
-    return RecreatedNamespace::create(*state, test_netns_path("announce"), "br0",
-                                      "00000000000000aa");
+    return RecreatedNamespace::create(*state, test_netns_path("announce"), "br0", "00000000000000aa");
   });
   ASSERT_TRUE(made) << made.error().text();
   ASSERT_TRUE(made->attach());

@@ -57,8 +57,7 @@ std::string announcement_frame(const MacAddress& mac, uint32_t family, const std
   bool unspecified = address.find_first_not_of('\0') == std::string::npos;
   if (unspecified) return {};
   if (family == AF_INET && address.size() == 4) return arp_announcement(as_bytes(mac), address);
-  if (family == AF_INET6 && address.size() == 16)
-    return neighbour_advertisement(as_bytes(mac), address);
+  if (family == AF_INET6 && address.size() == 16) return neighbour_advertisement(as_bytes(mac), address);
   return {};
 }
 

@@ -18,17 +18,15 @@ namespace {
 
 // Tunnel modules put a device of their own into every new namespace. Left down, it carries nothing.
 bool is_unused_tunnel(const LinkInfo& link) {
-  static const std::set<std::string> kinds = {"ipip",      "sit",    "gre",    "gretap",
-                                              "erspan",    "ip6tnl", "ip6gre", "ip6gretap",
-                                              "ip6erspan", "vti",    "vti6"};
+  static const std::set<std::string> kinds = {"ipip",   "sit",       "gre",       "gretap", "erspan", "ip6tnl",
+                                              "ip6gre", "ip6gretap", "ip6erspan", "vti",    "vti6"};
   return !link.up && kinds.contains(link.kind);
 }
 
 Result<peer::Link> to_message(const LinkInfo& link) {
   if (!link.loopback && link.kind != "veth") {
     std::string kind = link.kind.empty() ? "a device of the machine" : "of the kind " + link.kind;
-    return fail("link " + link.name + " is " + kind +
-                "; only veth and the loopback can be carried");
+    return fail("link " + link.name + " is " + kind + "; only veth and the loopback can be carried");
   }
   peer::Link message;
   message.set_name(link.name);
@@ -114,8 +112,7 @@ Result<peer::NetworkState> capture_namespace(int netns_fd) {
 }
 
 Result<> capture_volatile(int netns_fd, peer::NetworkState& state) {
-  TRY_DOING("capturing the container's network",
-            in_netns(netns_fd, [&] { return capture_current_volatile(state); }));
+  TRY_DOING("capturing the container's network", in_netns(netns_fd, [&] { return capture_current_volatile(state); }));
   return {};
 }
 

@@ -67,8 +67,7 @@ TEST(Capture, ALinkOfAnotherKindIsNamed) {
   run_in(lan.container, "ip link add extra type bridge");
   auto state = capture_namespace(lan.container.get());
   ASSERT_FALSE(state);
-  EXPECT_NE(state.error().text().find("extra is of the kind bridge"), std::string::npos)
-      << state.error().text();
+  EXPECT_NE(state.error().text().find("extra is of the kind bridge"), std::string::npos) << state.error().text();
 }
 
 TEST(Capture, ALinkThatAppearedLaterIsAnErrorAndNotAGap) {

@@ -48,8 +48,7 @@ NetlinkRequest settings_request(uint32_t index, const std::string& settings) {
 }
 
 // The settings of each port, as attributes to send back.
-Result<std::vector<std::string>> read_settings(RouteSocket& socket,
-                                               const std::vector<HostPort>& ports) {
+Result<std::vector<std::string>> read_settings(RouteSocket& socket, const std::vector<HostPort>& ports) {
   std::vector<std::string> settings(ports.size());
   auto each = [&](const NetlinkMessage& message) {
     auto index = static_cast<uint32_t>(message.header<ifinfomsg>().ifi_index);
@@ -71,8 +70,7 @@ Result<std::vector<std::string>> read_settings(RouteSocket& socket,
 
 }  // namespace
 
-PortDetachment::PortDetachment(RouteSocket socket, std::vector<HostPort> ports,
-                               std::vector<std::string> settings)
+PortDetachment::PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings)
     : socket_(std::move(socket)), ports_(std::move(ports)), settings_(std::move(settings)) {}
 
 PortDetachment::PortDetachment(PortDetachment&& other) noexcept
@@ -99,8 +97,7 @@ Result<> PortDetachment::detach() {
   for (size_t i = 0; i < verdicts.size(); ++i) {
     if (verdicts[i]) continue;
     if (auto back = reattach(); !back) log::error("{}", back.error().text());
-    return fail(
-        std::move(verdicts[i].error()).during("taking " + ports_[i].name + " off its bridge"));
+    return fail(std::move(verdicts[i].error()).during("taking " + ports_[i].name + " off its bridge"));
   }
   return {};
 }
@@ -116,8 +113,7 @@ Result<> PortDetachment::reattach() {
   detached_ = false;
   for (auto& verdict : verdicts)
     if (!verdict && verdict.error().code() != ENODEV)
-      return fail(
-          std::move(verdict.error()).during("putting the container's port back on its bridge"));
+      return fail(std::move(verdict.error()).during("putting the container's port back on its bridge"));
   return {};
 }
 

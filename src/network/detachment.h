@@ -36,8 +36,7 @@ class PortDetachment {
   const std::vector<HostPort>& ports() const { return ports_; }
 
  private:
-  PortDetachment(RouteSocket socket, std::vector<HostPort> ports,
-                 std::vector<std::string> settings);
+  PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings);
   RouteSocket socket_;
   std::vector<HostPort> ports_;
   std::vector<std::string> settings_;  // of each port: attributes of IFLA_PROTINFO to write back

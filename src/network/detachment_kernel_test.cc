@@ -15,9 +15,7 @@ class Detachment : public testing::Test {
       return PortDetachment::prepare(std::move(ports));
     });
   }
-  bool on_bridge() {
-    return run_in(lan.a, "ip -o link show c0").find("master br0") != std::string::npos;
-  }
+  bool on_bridge() { return run_in(lan.a, "ip -o link show c0").find("master br0") != std::string::npos; }
   bool up() { return run_in(lan.a, "ip -o link show c0").find("state UP") != std::string::npos; }
 
   TestLan lan;

@@ -21,8 +21,7 @@ Result<bool> send_frame(int socket, uint32_t link_index, const std::string& fram
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
   to.sll_ifindex = static_cast<int>(link_index);
-  while (sendto(socket, frame.data(), frame.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&to),
-                sizeof(to)) < 0) {
+  while (sendto(socket, frame.data(), frame.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&to), sizeof(to)) < 0) {
     if (errno == EINTR) continue;
     if (errno == EMSGSIZE || errno == EINVAL) return false;
     if (errno != EAGAIN && errno != ENOBUFS) return fail_errno("delivering held frames");
@@ -41,8 +40,7 @@ Result<FrameSender> FrameSender::open() {
   return FrameSender(std::move(socket));
 }
 
-Result<DeliveryCount> FrameSender::send(std::span<const HostEnd> ends,
-                                        std::span<const std::string> frames) {
+Result<DeliveryCount> FrameSender::send(std::span<const HostEnd> ends, std::span<const std::string> frames) {
   DeliveryCount count;
   for (const std::string& frame : frames) {
     bool sent = false;
@@ -58,8 +56,7 @@ Result<DeliveryCount> FrameSender::send(std::span<const HostEnd> ends,
   return count;
 }
 
-Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends,
-                                     std::span<const std::string> frames) {
+Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<const std::string> frames) {
   TRY_ASSIGN(FrameSender sender, FrameSender::open());
   return sender.send(ends, frames);
 }

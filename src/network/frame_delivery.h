@@ -17,8 +17,7 @@ inline constexpr size_t kFrameBytesMax = 65549;  // the largest a link with an M
 
 struct DeliveryCount {
   size_t delivered = 0;
-  size_t refused =
-      0;  // of a wrong size, for a MAC that is no link's, or longer than the link's MTU
+  size_t refused = 0;  // of a wrong size, for a MAC that is no link's, or longer than the link's MTU
 };
 
 // A packet socket in the network namespace of the thread that opened it, for good.
@@ -37,8 +36,7 @@ class FrameSender {
 };
 
 // FrameSender::open and send: the calling thread is in the host's namespace.
-Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends,
-                                     std::span<const std::string> frames);
+Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<const std::string> frames);
 
 // The source's own ports, as ends to deliver to after a rollback.
 std::vector<HostEnd> as_host_ends(const std::vector<HostPort>& ports);

@@ -15,21 +15,20 @@ const std::string kAddress6 = "\xfd\x98\0\0\0\0\0\0\0\0\0\0\0\0\0\x07"s;
 
 FrameFilter filter() {
   peer::NetworkState state;
-  for (const std::string& address : {kAddress, kAddress6})
-    state.add_addresses()->set_address(address);
+  for (const std::string& address : {kAddress, kAddress6}) state.add_addresses()->set_address(address);
   HostPort port;
   port.mac = kMac;
   return {{port}, state};
 }
 
 std::string arp(const std::string& to, char operation, const std::string& target) {
-  return to + kOther + "\x08\x06\x00\x01\x08\x00\x06\x04\x00"s + operation + kOther +
-         "\x0a\x62\0\x02"s + std::string(6, '\0') + target;
+  return to + kOther + "\x08\x06\x00\x01\x08\x00\x06\x04\x00"s + operation + kOther + "\x0a\x62\0\x02"s +
+         std::string(6, '\0') + target;
 }
 
 std::string solicitation(char type, const std::string& target) {
-  return "\x33\x33\xff\0\0\x07"s + kOther + "\x86\xdd\x60\0\0\0\0\x18\x3a\xff"s +
-         std::string(32, '\1') + type + "\0\0\0\0\0\0\0"s + target;
+  return "\x33\x33\xff\0\0\x07"s + kOther + "\x86\xdd\x60\0\0\0\0\x18\x3a\xff"s + std::string(32, '\1') + type +
+         "\0\0\0\0\0\0\0"s + target;
 }
 
 TEST(FrameFilter, FramesToTheMacAreWanted) {
@@ -49,10 +48,8 @@ TEST(FrameFilter, QuestionsForTheAddressesAreWanted) {
 }
 
 TEST(FrameFilter, TruncatedFramesAreNotWanted) {
-  for (const std::string& whole :
-       {arp(std::string(6, '\xff'), 1, kAddress), solicitation('\x87', kAddress6)})
-    for (size_t size = 0; size < whole.size(); ++size)
-      EXPECT_FALSE(filter().wants(whole.substr(0, size))) << size;
+  for (const std::string& whole : {arp(std::string(6, '\xff'), 1, kAddress), solicitation('\x87', kAddress6)})
+    for (size_t size = 0; size < whole.size(); ++size) EXPECT_FALSE(filter().wants(whole.substr(0, size))) << size;
 }
 
 }  // namespace

@@ -16,8 +16,7 @@
 namespace godwit::network {
 
 struct FrameHold::Shared {
-  Shared(RouteSocket route_socket, FrameSender frame_sender, FrameFilter frame_filter,
-         HoldBounds bounds)
+  Shared(RouteSocket route_socket, FrameSender frame_sender, FrameFilter frame_filter, HoldBounds bounds)
       : socket(std::move(route_socket)),
         sender(std::move(frame_sender)),
         filter(std::move(frame_filter)),
@@ -86,14 +85,12 @@ FrameHold::~FrameHold() {
   if (shared_) stop();
 }
 
-Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports,
-                                     const peer::NetworkState& state, const std::string& id,
-                                     HoldBounds bounds) {
+Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports, const peer::NetworkState& state,
+                                     const std::string& id, HoldBounds bounds) {
   TRY(check_id(id));
   TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
   TRY_ASSIGN(FrameSender sender, FrameSender::open());
-  auto shared = std::make_unique<Shared>(std::move(socket), std::move(sender),
-                                         FrameFilter(ports, state), bounds);
+  auto shared = std::make_unique<Shared>(std::move(socket), std::move(sender), FrameFilter(ports, state), bounds);
   for (size_t i = 0; i < ports.size(); ++i) {
     std::string name = "gh" + id.substr(0, 10) + std::to_string(i);
     TRY_ASSIGN(HoldTap tap, HoldTap::make(shared->socket, name, ports[i]));

@@ -31,9 +31,8 @@ class FrameHold {
   // nothing. STATE tells the addresses to hold ARP requests for; ID (16 hexadecimal digits) makes
   // the taps' names unique. The host is the network namespace of the calling thread; later calls
   // may come from any thread, one at a time.
-  static Result<FrameHold> prepare(const std::vector<HostPort>& ports,
-                                   const peer::NetworkState& state, const std::string& id,
-                                   HoldBounds bounds = {});
+  static Result<FrameHold> prepare(const std::vector<HostPort>& ports, const peer::NetworkState& state,
+                                   const std::string& id, HoldBounds bounds = {});
   FrameHold(FrameHold&&) noexcept;
   FrameHold& operator=(FrameHold&&) = delete;
   ~FrameHold();  // stop()

@@ -33,8 +33,7 @@ sockaddr_in socket_address(const char* address) {
 }
 
 ScopedFd socket_in(const ScopedFd& netns, int type) {
-  auto fd = in_netns(netns.get(),
-                     [&]() -> Result<ScopedFd> { return ScopedFd(socket(AF_INET, type, 0)); });
+  auto fd = in_netns(netns.get(), [&]() -> Result<ScopedFd> { return ScopedFd(socket(AF_INET, type, 0)); });
   return fd ? std::move(*fd) : ScopedFd();
 }
 
@@ -70,9 +69,8 @@ class Hold : public testing::Test {
     return on_a([&] { return FrameHold::prepare(ports, state, kId, bounds); });
   }
   RecreatedNamespace recreate_on_b() {
-    auto made = in_netns(lan.b.get(), [&] {
-      return RecreatedNamespace::create(state, test_netns_path("hold"), "br0", kId);
-    });
+    auto made =
+        in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, test_netns_path("hold"), "br0", kId); });
     EXPECT_TRUE(made) << made.error().text();
     return std::move(*made);
   }
@@ -88,8 +86,7 @@ class Hold : public testing::Test {
   void send_numbers(int socket, uint32_t from, uint32_t to) {
     sockaddr_in container = socket_address(kContainer);
     for (uint32_t i = from; i < to; ++i)
-      ASSERT_EQ(sendto(socket, &i, sizeof(i), 0, reinterpret_cast<sockaddr*>(&container),
-                       sizeof(container)),
+      ASSERT_EQ(sendto(socket, &i, sizeof(i), 0, reinterpret_cast<sockaddr*>(&container), sizeof(container)),
                 static_cast<ssize_t>(sizeof(i)));
   }
   std::vector<uint32_t> received_numbers(int socket) {
@@ -188,8 +185,7 @@ TEST_F(Hold, NothingFallsBetweenPortAndTap) {
 }
 
 TEST_F(Hold, ATcpConnectionSeesNoRetransmissionAfterARollback) {
-  ScopedFd listener = socket_in(lan.container, SOCK_STREAM),
-           client = socket_in(lan.client, SOCK_STREAM);
+  ScopedFd listener = socket_in(lan.container, SOCK_STREAM), client = socket_in(lan.client, SOCK_STREAM);
   sockaddr_in any = socket_address("0.0.0.0"), container = socket_address(kContainer);
   ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
   ASSERT_EQ(listen(listener.get(), 1), 0);

@@ -19,8 +19,7 @@ void FrameQueue::push(std::string_view frame) {
 
 std::vector<std::string> FrameQueue::take() {
   std::lock_guard lock(mutex_);
-  std::vector<std::string> taken(std::make_move_iterator(frames_.begin()),
-                                 std::make_move_iterator(frames_.end()));
+  std::vector<std::string> taken(std::make_move_iterator(frames_.begin()), std::make_move_iterator(frames_.end()));
   frames_.clear();
   bytes_ = 0;
   return taken;

@@ -52,8 +52,7 @@ NetlinkRequest fdb_request(bool remove, uint32_t index, const MacAddress& mac) {
   header.ndm_ifindex = static_cast<int>(index);
   header.ndm_state = NUD_NOARP;
   header.ndm_flags = NTF_MASTER | NTF_STICKY;
-  NetlinkRequest request(remove ? RTM_DELNEIGH : RTM_NEWNEIGH,
-                         remove ? 0 : NLM_F_CREATE | NLM_F_REPLACE, header);
+  NetlinkRequest request(remove ? RTM_DELNEIGH : RTM_NEWNEIGH, remove ? 0 : NLM_F_CREATE | NLM_F_REPLACE, header);
   request.add(NDA_LLADDR, as_bytes(mac));
   return request;
 }
@@ -63,8 +62,7 @@ NetlinkRequest fdb_request(bool remove, uint32_t index, const MacAddress& mac) {
 Result<HoldTap> HoldTap::make(RouteSocket& socket, const std::string& name, const HostPort& port) {
   TRY_ASSIGN(Tap tap, make_tap(name));
   (void)socket.call(no_generated_addresses_request(tap.index));  // a kernel without IPv6
-  std::vector<NetlinkRequest> requests = {tap_settings_request(tap.index, port.mtu),
-                                          set_up_request(tap.index),
+  std::vector<NetlinkRequest> requests = {tap_settings_request(tap.index, port.mtu), set_up_request(tap.index),
                                           set_master_request(tap.index, port.bridge_index),
                                           port_flags_request(tap.index, /*flooded=*/false)};
   TRY_ASSIGN(auto verdicts, socket.call_all(requests));

@@ -28,26 +28,23 @@ Result<Inside> look_inside(int host_netns_fd) {
   request.add_u32(NETNSA_FD, static_cast<uint32_t>(host_netns_fd));
   TRY(socket.query(request, [&](const NetlinkMessage& message) {
     auto id = message.attributes<rtgenmsg>().u32(NETNSA_NSID);
-    if (id && static_cast<int32_t>(*id) != NETNSA_NSID_NOT_ASSIGNED)
-      inside.host_netns = static_cast<int32_t>(*id);
+    if (id && static_cast<int32_t>(*id) != NETNSA_NSID_NOT_ASSIGNED) inside.host_netns = static_cast<int32_t>(*id);
   }));
   return inside;
 }
 
 Result<LinkInfo> find_bridge_of(RouteSocket& host, const LinkInfo& port) {
   if (port.master == 0)
-    return fail("its end on the host, " + port.name +
-                ", is not a port of a bridge; attach it (ip link set " + port.name +
-                " master BRIDGE)");
+    return fail("its end on the host, " + port.name + ", is not a port of a bridge; attach it (ip link set " +
+                port.name + " master BRIDGE)");
   TRY_ASSIGN(LinkInfo bridge, find_link(host, port.master));
   if (bridge.kind != "bridge")
-    return fail("its end on the host, " + port.name + ", belongs to " + bridge.name +
-                ", which is of the kind " + bridge.kind + "; only a Linux bridge is supported");
+    return fail("its end on the host, " + port.name + ", belongs to " + bridge.name + ", which is of the kind " +
+                bridge.kind + "; only a Linux bridge is supported");
   return bridge;
 }
 
-Result<HostPort> find_port(RouteSocket& host, const LinkInfo& inner,
-                           std::optional<int32_t> host_netns) {
+Result<HostPort> find_port(RouteSocket& host, const LinkInfo& inner, std::optional<int32_t> host_netns) {
   if (!host_netns || inner.peer_netns != host_netns)
     return fail(
         "its other end is not in the network namespace of this host's agent; move it there, "
@@ -83,8 +80,7 @@ Result<std::vector<HostPort>> find_host_ports(int netns_fd) {
 
 void note_bridges(const std::vector<HostPort>& ports, peer::NetworkState& state) {
   for (peer::Link& link : *state.mutable_links()) {
-    auto port = std::find_if(ports.begin(), ports.end(),
-                             [&](const HostPort& p) { return p.link == link.name(); });
+    auto port = std::find_if(ports.begin(), ports.end(), [&](const HostPort& p) { return p.link == link.name(); });
     if (port != ports.end()) link.set_bridge(port->bridge);
   }
 }
@@ -94,12 +90,10 @@ Result<uint32_t> find_bridge(const std::string& bridge) {
   auto link = find_link(host, bridge);
   if (!link) {
     if (link.error().code() != ENODEV) return fail(link.error());
-    return fail("there is no bridge " + bridge +
-                " on this host; make it, or name another in the configuration");
+    return fail("there is no bridge " + bridge + " on this host; make it, or name another in the configuration");
   }
   if (link->kind != "bridge") return fail(bridge + " is not a bridge");
-  if (!link->up)
-    return fail("bridge " + bridge + " is down; bring it up (ip link set " + bridge + " up)");
+  if (!link->up) return fail("bridge " + bridge + " is down; bring it up (ip link set " + bridge + " up)");
   return link->index;
 }
 

@@ -27,16 +27,14 @@ TEST(HostPort, APortOffItsBridgeIsSaidWithWhatToDo) {
   run_in(lan.a, "ip link set c0 nomaster");
   auto ports = in_netns(lan.a.get(), [&] { return find_host_ports(lan.container.get()); });
   ASSERT_FALSE(ports);
-  EXPECT_NE(ports.error().text().find("ip link set c0 master BRIDGE"), std::string::npos)
-      << ports.error().text();
+  EXPECT_NE(ports.error().text().find("ip link set c0 master BRIDGE"), std::string::npos) << ports.error().text();
 }
 
 TEST(HostPort, AnEndOnAnotherHostIsSaid) {
   TestLan lan;
   auto ports = in_netns(lan.b.get(), [&] { return find_host_ports(lan.container.get()); });
   ASSERT_FALSE(ports);
-  EXPECT_NE(ports.error().text().find("not in the network namespace of this host's agent"),
-            std::string::npos);
+  EXPECT_NE(ports.error().text().find("not in the network namespace of this host's agent"), std::string::npos);
 }
 
 // Both ends in the container: the index of the other end could be that of any link on the host.
@@ -48,9 +46,7 @@ TEST(HostPort, APairWithinTheContainerIsNotTakenForAPort) {
 
 TEST(HostPort, BridgesAreCheckedByName) {
   TestLan lan;
-  auto find = [&](const std::string& name) {
-    return in_netns(lan.a.get(), [&] { return find_bridge(name); });
-  };
+  auto find = [&](const std::string& name) { return in_netns(lan.a.get(), [&] { return find_bridge(name); }); };
   EXPECT_TRUE(find("br0"));
   EXPECT_NE(find("br7").error().text().find("there is no bridge br7"), std::string::npos);
   EXPECT_NE(find("c0").error().text().find("not a bridge"), std::string::npos);

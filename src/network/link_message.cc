@@ -45,8 +45,7 @@ Result<std::vector<LinkInfo>> list_links(RouteSocket& socket) {
   TRY_DOING("listing links", socket.dump(
                                  NetlinkRequest(RTM_GETLINK, 0, ifinfomsg{}),
                                  [&](const NetlinkMessage& message) {
-                                   if (message.type == RTM_NEWLINK)
-                                     links.push_back(parse_link(message));
+                                   if (message.type == RTM_NEWLINK) links.push_back(parse_link(message));
                                  },
                                  [&] { links.clear(); }));
   return links;
@@ -84,9 +83,8 @@ NetlinkRequest set_master_request(uint32_t index, uint32_t master) {
 NetlinkRequest no_generated_addresses_request(uint32_t index) {
   NetlinkRequest request(RTM_NEWLINK, 0, with_index(index));
   request.nest(IFLA_AF_SPEC, [](NetlinkRequest& families) {
-    families.nest(AF_INET6, [](NetlinkRequest& ipv6) {
-      ipv6.add_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-    });
+    families.nest(AF_INET6,
+                  [](NetlinkRequest& ipv6) { ipv6.add_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE); });
   });
   return request;
 }

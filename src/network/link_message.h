@@ -21,9 +21,9 @@ struct LinkInfo {
   uint32_t txqlen = 0;
   bool up = false;
   bool loopback = false;
-  bool ready = false;   // up, and its carrier known to be there: what IPv6 and bridges wait for
-  uint32_t master = 0;  // index of the bridge it is a port of; 0 if none
-  uint32_t peer = 0;    // veth: index of the other end
+  bool ready = false;                 // up, and its carrier known to be there: what IPv6 and bridges wait for
+  uint32_t master = 0;                // index of the bridge it is a port of; 0 if none
+  uint32_t peer = 0;                  // veth: index of the other end
   std::optional<int32_t> peer_netns;  // veth: id of the other end's namespace; empty if the same
 };
 

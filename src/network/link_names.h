@@ -17,8 +17,7 @@ class LinkNames {
   }
   Result<std::string> name(uint32_t index) const {
     auto it = names_.find(index);
-    if (it == names_.end())
-      return fail("link " + std::to_string(index) + " appeared while the namespace was read");
+    if (it == names_.end()) return fail("link " + std::to_string(index) + " appeared while the namespace was read");
     return it->second;
   }
   Result<uint32_t> index(const std::string& name) const {

@@ -8,17 +8,15 @@ namespace godwit::network {
 namespace {
 
 constexpr uint32_t kNeighbourFlags = NTF_ROUTER;
-constexpr uint32_t kNeighbourStates =
-    NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
+constexpr uint32_t kNeighbourStates = NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
 
 }  // namespace
 
-Result<std::optional<peer::Neighbour>> parse_neighbour(const NetlinkMessage& message,
-                                                       const LinkNames& names) {
+Result<std::optional<peer::Neighbour>> parse_neighbour(const NetlinkMessage& message, const LinkNames& names) {
   auto header = message.header<ndmsg>();
   auto attributes = message.attributes<ndmsg>();
-  if (message.type != RTM_NEWNEIGH || address_bytes(header.ndm_family) == 0 ||
-      !(header.ndm_state & kNeighbourStates) || attributes.bytes(NDA_LLADDR).size() != 6)
+  if (message.type != RTM_NEWNEIGH || address_bytes(header.ndm_family) == 0 || !(header.ndm_state & kNeighbourStates) ||
+      attributes.bytes(NDA_LLADDR).size() != 6)
     return std::nullopt;
   peer::Neighbour neighbour;
   TRY_ASSIGN(*neighbour.mutable_link(), names.name(static_cast<uint32_t>(header.ndm_ifindex)));
@@ -33,16 +31,14 @@ Result<std::optional<peer::Neighbour>> parse_neighbour(const NetlinkMessage& mes
   return neighbour;
 }
 
-Result<NetlinkRequest> neighbour_request(bool remove, const peer::Neighbour& neighbour,
-                                         const LinkNames& names) {
+Result<NetlinkRequest> neighbour_request(bool remove, const peer::Neighbour& neighbour, const LinkNames& names) {
   ndmsg header{};
   TRY_ASSIGN(uint32_t index, names.index(neighbour.link()));
   header.ndm_ifindex = static_cast<int>(index);
   header.ndm_family = static_cast<uint8_t>(neighbour.family());
   header.ndm_state = static_cast<uint16_t>(neighbour.state());
   header.ndm_flags = static_cast<uint8_t>(neighbour.flags() & kNeighbourFlags);
-  NetlinkRequest request(remove ? RTM_DELNEIGH : RTM_NEWNEIGH,
-                         remove ? 0 : NLM_F_CREATE | NLM_F_REPLACE, header);
+  NetlinkRequest request(remove ? RTM_DELNEIGH : RTM_NEWNEIGH, remove ? 0 : NLM_F_CREATE | NLM_F_REPLACE, header);
   request.add(NDA_DST, neighbour.address());
   if (!remove) request.add(NDA_LLADDR, neighbour.mac());
   return request;

@@ -13,12 +13,10 @@
 namespace godwit::network {
 
 // Empty if the entry tells no MAC address, or is the kernel's own (multicast).
-Result<std::optional<peer::Neighbour>> parse_neighbour(const NetlinkMessage& message,
-                                                       const LinkNames& names);
+Result<std::optional<peer::Neighbour>> parse_neighbour(const NetlinkMessage& message, const LinkNames& names);
 
 // The request that adds (REMOVE false) or removes the entry, which has passed check_network_state.
-Result<NetlinkRequest> neighbour_request(bool remove, const peer::Neighbour& neighbour,
-                                         const LinkNames& names);
+Result<NetlinkRequest> neighbour_request(bool remove, const peer::Neighbour& neighbour, const LinkNames& names);
 
 // For error messages.
 std::string describe(const peer::Neighbour& neighbour);

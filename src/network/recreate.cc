@@ -26,8 +26,8 @@ Result<> check_path(const std::string& text) {
   if (!below_run || path.lexically_normal() != path || !path.has_filename())
     return fail("network namespace " + text + " is not below /run");
   if (std::filesystem::exists(std::filesystem::symlink_status(path)))
-    return fail("network namespace " + text + " is there already; remove it (ip netns del " +
-                path.filename().string() + "), or the container that uses it");
+    return fail("network namespace " + text + " is there already; remove it (ip netns del " + path.filename().string() +
+                "), or the container that uses it");
   return {};
 }
 
@@ -54,10 +54,8 @@ RecreatedNamespace::~RecreatedNamespace() {
   if (owned_) destroy();
 }
 
-Result<RecreatedNamespace> RecreatedNamespace::create(const peer::NetworkState& state,
-                                                      const std::string& netns_path,
-                                                      const std::string& bridge,
-                                                      const std::string& id) {
+Result<RecreatedNamespace> RecreatedNamespace::create(const peer::NetworkState& state, const std::string& netns_path,
+                                                      const std::string& bridge, const std::string& id) {
   TRY_DOING("the source's description of the network", check_network_state(state));
   TRY(check_id(id));
   TRY(check_path(netns_path));
@@ -95,8 +93,8 @@ Result<> RecreatedNamespace::make_link(const peer::Link& link, const std::string
   host_ends_.push_back(end);
   TRY_ASSIGN(LinkInfo inner, find_link(*inside_, link.name()));
   if (inner.index != link.index())
-    notes_.push_back("link " + link.name() + " has the index " + std::to_string(inner.index) +
-                     " instead of " + std::to_string(link.index()));
+    notes_.push_back("link " + link.name() + " has the index " + std::to_string(inner.index) + " instead of " +
+                     std::to_string(link.index()));
   // The addresses are known: the kernel shall not invent one, which it would then probe for a
   // second.
   TRY(inside_->call(no_generated_addresses_request(inner.index)));
@@ -167,11 +165,9 @@ Result<> RecreatedNamespace::apply_volatile(const peer::NetworkState& state) {
 
 Result<> RecreatedNamespace::attach() {
   std::vector<NetlinkRequest> requests;
-  for (const HostEnd& end : host_ends_)
-    requests.push_back(set_master_request(end.index, bridge_index_));
+  for (const HostEnd& end : host_ends_) requests.push_back(set_master_request(end.index, bridge_index_));
   TRY_ASSIGN(auto verdicts, host_.call_all(requests));
-  for (auto& verdict : verdicts)
-    TRY_DOING("attaching the container to its bridge", std::move(verdict));
+  for (auto& verdict : verdicts) TRY_DOING("attaching the container to its bridge", std::move(verdict));
   return {};
 }
 

@@ -35,9 +35,8 @@ class RecreatedNamespace {
   // BRIDGE, on this host, is where attach() will put them. ID is the migration's (16 hexadecimal
   // digits) and makes the host ends' names unique. About 20 ms; up to 3 seconds if the kernel is
   // slow to report carriers. On error nothing is left.
-  static Result<RecreatedNamespace> create(const peer::NetworkState& state,
-                                           const std::string& netns_path, const std::string& bridge,
-                                           const std::string& id);
+  static Result<RecreatedNamespace> create(const peer::NetworkState& state, const std::string& netns_path,
+                                           const std::string& bridge, const std::string& id);
   RecreatedNamespace(RecreatedNamespace&& other) noexcept;
   RecreatedNamespace& operator=(RecreatedNamespace&&) = delete;
   ~RecreatedNamespace();  // destroys, unless committed

@@ -31,8 +31,7 @@ class Recreate : public testing::Test {
   }
   // On host B.
   Result<RecreatedNamespace> create(const peer::NetworkState& state) {
-    return in_netns(lan.b.get(),
-                    [&] { return RecreatedNamespace::create(state, path, "br0", kId); });
+    return in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br0", kId); });
   }
   void take_off_host_a() {
     auto ports = in_netns(lan.a.get(), [&] { return find_host_ports(lan.container.get()); });
@@ -92,8 +91,7 @@ TEST_F(Recreate, WhatIsMadeIsCapturedEqual) {
   Stopwatch creating;
   auto made = create(state);
   ASSERT_TRUE(made) << made.error().text();
-  std::printf("capture: %.2f ms, create: %.2f ms, %d sysctls\n", capture_ms, creating.ms(),
-              state.sysctls_size());
+  std::printf("capture: %.2f ms, create: %.2f ms, %d sysctls\n", capture_ms, creating.ms(), state.sysctls_size());
   expect_equal(capture(made->netns_fd()), state);
   EXPECT_TRUE(made->notes().empty()) << made->notes().front();
 }
@@ -201,16 +199,12 @@ TEST_F(Recreate, CommittedItStaysUntilRemoved) {
 
 TEST_F(Recreate, HostileStatesAndPlacesAreRefusedAndLeaveNothing) {
   auto state = capture(lan.container.get());
-  for (const char* at : {"/tmp/gwt-x", "/run/../tmp/gwt-x", "gwt-x", "/run/netns/../../tmp/gwt-x",
-                         "/run/", "", "/runaway/gwt-x"})
-    EXPECT_FALSE(in_netns(lan.b.get(), [&] {
-      return RecreatedNamespace::create(state, at, "br0", kId);
-    })) << at;
-  EXPECT_FALSE(in_netns(lan.b.get(), [&] {
-    return RecreatedNamespace::create(state, path, "br0", "../../../../../..");
-  }));
+  for (const char* at :
+       {"/tmp/gwt-x", "/run/../tmp/gwt-x", "gwt-x", "/run/netns/../../tmp/gwt-x", "/run/", "", "/runaway/gwt-x"})
+    EXPECT_FALSE(in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, at, "br0", kId); })) << at;
   EXPECT_FALSE(
-      in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br9", kId); }));
+      in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br0", "../../../../../.."); }));
+  EXPECT_FALSE(in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br9", kId); }));
   state.mutable_links(1)->set_name("../eth0");
   EXPECT_FALSE(create(state));
 }
@@ -233,8 +227,7 @@ TEST_F(Recreate, ThousandsOfRoutesFit) {
   for (int i = 0; i < 4000; ++i) {
     auto* route = state.add_routes();
     route->set_family(AF_INET);
-    route->set_destination(std::string("\x0b") + static_cast<char>(i >> 8) + static_cast<char>(i) +
-                           '\1');
+    route->set_destination(std::string("\x0b") + static_cast<char>(i >> 8) + static_cast<char>(i) + '\1');
     route->set_prefix(32);
     route->set_table(254);
     route->set_protocol(3);

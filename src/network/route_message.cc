@@ -24,9 +24,8 @@ std::string parse_gateway(const NetlinkAttributes& attributes) {
   return std::string(attributes.bytes(RTA_GATEWAY));
 }
 
-Result<> parse_hop(uint32_t index, uint32_t flags, uint32_t weight,
-                   const NetlinkAttributes& attributes, const LinkNames& names,
-                   peer::Route& route) {
+Result<> parse_hop(uint32_t index, uint32_t flags, uint32_t weight, const NetlinkAttributes& attributes,
+                   const LinkNames& names, peer::Route& route) {
   peer::NextHop& hop = *route.add_hops();
   TRY_ASSIGN(*hop.mutable_link(), names.name(index));
   hop.set_gateway(parse_gateway(attributes));
@@ -43,8 +42,8 @@ Result<> parse_hops(std::string_view bytes, const LinkNames& names, peer::Route&
     std::memcpy(&hop, bytes.data(), sizeof(hop));
     if (hop.rtnh_len < sizeof(hop) || hop.rtnh_len > bytes.size()) break;
     NetlinkAttributes attributes(bytes.substr(sizeof(hop), hop.rtnh_len - sizeof(hop)));
-    TRY(parse_hop(static_cast<uint32_t>(hop.rtnh_ifindex), hop.rtnh_flags, hop.rtnh_hops + 1U,
-                  attributes, names, route));
+    TRY(parse_hop(static_cast<uint32_t>(hop.rtnh_ifindex), hop.rtnh_flags, hop.rtnh_hops + 1U, attributes, names,
+                  route));
     bytes.remove_prefix(std::min<size_t>(RTNH_ALIGN(hop.rtnh_len), bytes.size()));
   }
   return {};
@@ -53,8 +52,7 @@ Result<> parse_hops(std::string_view bytes, const LinkNames& names, peer::Route&
 Result<> parse_metrics(const NetlinkAttributes& metrics, peer::Route& route) {
   for (const auto& [number, value] : metrics.all()) {
     if (value.size() != sizeof(uint32_t))
-      return fail("route " + describe(route) +
-                  " names a congestion control, which cannot be carried");
+      return fail("route " + describe(route) + " names a congestion control, which cannot be carried");
     peer::RouteMetric& metric = *route.add_metrics();
     metric.set_id(number);
     metric.set_value(*metrics.u32(number));
@@ -100,12 +98,10 @@ Result<> add_hops(NetlinkRequest& request, const peer::Route& route, const LinkN
 
 }  // namespace
 
-Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message,
-                                               const LinkNames& names) {
+Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message, const LinkNames& names) {
   auto header = message.header<rtmsg>();
   auto attributes = message.attributes<rtmsg>();
-  if (message.type != RTM_NEWROUTE || address_bytes(header.rtm_family) == 0 ||
-      (header.rtm_flags & RTM_F_CLONED))
+  if (message.type != RTM_NEWROUTE || address_bytes(header.rtm_family) == 0 || (header.rtm_flags & RTM_F_CLONED))
     return std::nullopt;
   uint32_t table = attributes.u32(RTA_TABLE).value_or(header.rtm_table);
   // Follow from the addresses, and no user can remove them for long.
@@ -122,8 +118,7 @@ Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message,
   route.set_priority(attributes.u32(RTA_PRIORITY).value_or(0));
   route.set_source(std::string(attributes.bytes(RTA_PREFSRC)));
   if (header.rtm_src_len || header.rtm_tos)
-    return fail("route " + describe(route) +
-                " depends on the source address or the TOS, which cannot be carried");
+    return fail("route " + describe(route) + " depends on the source address or the TOS, which cannot be carried");
   if (attributes.has(RTA_METRICS)) TRY(parse_metrics(attributes.nested(RTA_METRICS), route));
   auto index = attributes.u32(RTA_OIF);
   TRY(index ? parse_hop(*index, header.rtm_flags, 1, attributes, names, route)
@@ -131,8 +126,7 @@ Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message,
   return route;
 }
 
-Result<NetlinkRequest> route_request(bool remove, const peer::Route& route,
-                                     const LinkNames& names) {
+Result<NetlinkRequest> route_request(bool remove, const peer::Route& route, const LinkNames& names) {
   rtmsg header{};
   header.rtm_family = static_cast<uint8_t>(route.family());
   header.rtm_dst_len = static_cast<uint8_t>(route.prefix());
@@ -142,8 +136,7 @@ Result<NetlinkRequest> route_request(bool remove, const peer::Route& route,
   header.rtm_type = static_cast<uint8_t>(route.type());
   if (route.hops_size() == 1) header.rtm_flags = route.hops(0).flags() & kHopFlags;
   // APPEND: routes that differ in the next hop only may stand side by side.
-  NetlinkRequest request(remove ? RTM_DELROUTE : RTM_NEWROUTE,
-                         remove ? 0 : NLM_F_CREATE | NLM_F_APPEND, header);
+  NetlinkRequest request(remove ? RTM_DELROUTE : RTM_NEWROUTE, remove ? 0 : NLM_F_CREATE | NLM_F_APPEND, header);
   request.add_u32(RTA_TABLE, route.table());
   if (!route.destination().empty()) request.add(RTA_DST, route.destination());
   if (route.priority()) request.add_u32(RTA_PRIORITY, route.priority());
@@ -158,9 +151,9 @@ Result<NetlinkRequest> route_request(bool remove, const peer::Route& route,
 }
 
 std::string describe(const peer::Route& route) {
-  std::string to = route.destination().empty() ? "default"
-                                               : address_text(route.family(), route.destination()) +
-                                                     "/" + std::to_string(route.prefix());
+  std::string to = route.destination().empty()
+                       ? "default"
+                       : address_text(route.family(), route.destination()) + "/" + std::to_string(route.prefix());
   for (const peer::NextHop& hop : route.hops()) to += " on " + hop.link();
   return to + " in table " + std::to_string(route.table());
 }

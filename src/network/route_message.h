@@ -14,8 +14,7 @@ namespace godwit::network {
 
 // Empty for cached routes and for those that follow from the addresses (the kernel's own in the
 // local table). What the message has no field for is an error that names it.
-Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message,
-                                               const LinkNames& names);
+Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message, const LinkNames& names);
 
 // The request that adds (REMOVE false) or removes the entry, which has passed check_network_state.
 Result<NetlinkRequest> route_request(bool remove, const peer::Route& route, const LinkNames& names);

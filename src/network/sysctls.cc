@@ -45,7 +45,7 @@ std::string read_value(int fd) {
 
 void read_one(int root, const std::string& path, peer::NetworkState& state) {
   auto fd = open_below(root, path, O_RDONLY);
-  struct stat file {};
+  struct stat file{};
   if (!fd || fstat(fd->get(), &file) != 0) return;
   // The mode tells what root of this namespace may write; what belongs to the machine is read-only
   // here.
@@ -88,8 +88,7 @@ Result<bool> differs(int root, const peer::Sysctl& sysctl) {
 
 Result<> write_one(int root, const peer::Sysctl& sysctl) {
   TRY_ASSIGN(ScopedFd fd, open_below(root, sysctl.path(), O_WRONLY));
-  if (write(fd.get(), sysctl.value().data(), sysctl.value().size()) < 0)
-    return fail_errno("net/" + sysctl.path());
+  if (write(fd.get(), sysctl.value().data(), sysctl.value().size()) < 0) return fail_errno("net/" + sysctl.path());
   return {};
 }
 
@@ -106,13 +105,11 @@ Result<> read_sysctls(peer::NetworkState& state) {
   TRY_ASSIGN(ScopedFd root, open_root());
   read_directory(root.get(), ".", kDepthMax, state);
   auto& sysctls = *state.mutable_sysctls();
-  std::sort(sysctls.begin(), sysctls.end(),
-            [](const auto& a, const auto& b) { return a.path() < b.path(); });
+  std::sort(sysctls.begin(), sysctls.end(), [](const auto& a, const auto& b) { return a.path() < b.path(); });
   return {};
 }
 
-Result<> write_sysctls(const peer::NetworkState& state, bool while_down,
-                       std::vector<std::string>& notes) {
+Result<> write_sysctls(const peer::NetworkState& state, bool while_down, std::vector<std::string>& notes) {
   TRY_ASSIGN(ScopedFd root, open_root());
   std::vector<const peer::Sysctl*> pending;
   for (const peer::Sysctl& sysctl : state.sysctls())

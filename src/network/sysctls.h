@@ -16,7 +16,6 @@ Result<> read_sysctls(peer::NetworkState& state);
 // Writes those whose value differs, WHILE_DOWN: without those that would make the kernel invent
 // addresses when a link comes up, which the second call, when all addresses are there, adds. What
 // cannot be set is added to NOTES.
-Result<> write_sysctls(const peer::NetworkState& state, bool while_down,
-                       std::vector<std::string>& notes);
+Result<> write_sysctls(const peer::NetworkState& state, bool while_down, std::vector<std::string>& notes);
 
 }  // namespace godwit::network

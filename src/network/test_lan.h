@@ -30,9 +30,8 @@ inline ScopedFd new_netns() {
 
 // Runs a shell script with NETNS as its network namespace and returns its output.
 inline std::string run_in(const ScopedFd& netns, const std::string& script) {
-  auto output = in_netns(netns.get(), [&] {
-    return run_command({.argv = {"/bin/sh", "-ec", script}}, std::chrono::seconds(20));
-  });
+  auto output = in_netns(netns.get(),
+                         [&] { return run_command({.argv = {"/bin/sh", "-ec", script}}, std::chrono::seconds(20)); });
   if (!output) ADD_FAILURE() << output.error().text();
   if (output && output->status != 0) ADD_FAILURE() << script << ":\n" << output->errors;
   return output ? output->out : "";
@@ -44,8 +43,7 @@ inline std::string test_netns_path(const std::string& suffix) {
 }
 
 struct TestLan {
-  ScopedFd lan = new_netns(), a = new_netns(), b = new_netns(), client = new_netns(),
-           container = new_netns();
+  ScopedFd lan = new_netns(), a = new_netns(), b = new_netns(), client = new_netns(), container = new_netns();
 
   TestLan() {
     run_in(lan, "ip link set lo up; ip link add lan type bridge; ip link set lan up");
@@ -63,11 +61,11 @@ struct TestLan {
   }
 
   // A veth pair, both ends up: PORT on BRIDGE in NEAR, END in FAR.
-  static void connect(const ScopedFd& near, const std::string& port, const std::string& bridge,
-                      const ScopedFd& far, const std::string& end) {
+  static void connect(const ScopedFd& near, const std::string& port, const std::string& bridge, const ScopedFd& far,
+                      const std::string& end) {
     std::string fd = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(far.get());
-    run_in(near, "ip link add " + port + " type veth peer name " + end + " netns " + fd +
-                     "; ip link set " + port + " master " + bridge + " up");
+    run_in(near, "ip link add " + port + " type veth peer name " + end + " netns " + fd + "; ip link set " + port +
+                     " master " + bridge + " up");
     run_in(far, "ip link set " + end + " up");
   }
 

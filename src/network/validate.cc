@@ -24,30 +24,25 @@ constexpr size_t kSysctlPathBytesMax = 256;
 using Names = std::set<std::string>;
 
 Result<> check_count(int count, int max, const char* what) {
-  if (count > max)
-    return fail(std::to_string(count) + " " + what + ", more than " + std::to_string(max));
+  if (count > max) return fail(std::to_string(count) + " " + what + ", more than " + std::to_string(max));
   return {};
 }
 
 // The kernel's dev_valid_name, and no character that could trouble a terminal or a path.
 bool is_link_name(const std::string& name) {
   if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return c > ' ' && c < 0x7f && c != '/' && c != ':' && c != '%';
-  });
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return c > ' ' && c < 0x7f && c != '/' && c != ':' && c != '%'; });
 }
 
 Result<> check_link(const peer::Link& link) {
   if (!is_link_name(link.name())) return fail("a link's name is not valid");
-  if (link.loopback() != (link.name() == "lo"))
-    return fail("the loopback link, and only that, must be called lo");
+  if (link.loopback() != (link.name() == "lo")) return fail("the loopback link, and only that, must be called lo");
   if (link.index() > INT_MAX) return fail("link " + link.name() + ": index out of range");
   if (link.loopback()) return {};
   TRY_DOING("link " + link.name(), unicast_mac(link.mac()));
-  if (link.mtu() < kMtuMin || link.mtu() > kMtuMax)
-    return fail("link " + link.name() + ": MTU out of range");
-  if (link.txqlen() > kTxqlenMax)
-    return fail("link " + link.name() + ": queue length out of range");
+  if (link.mtu() < kMtuMin || link.mtu() > kMtuMax) return fail("link " + link.name() + ": MTU out of range");
+  if (link.txqlen() > kTxqlenMax) return fail("link " + link.name() + ": queue length out of range");
   return {};
 }
 
@@ -70,13 +65,9 @@ Result<> check_family(uint32_t family) {
   return {};
 }
 
-bool fits(uint32_t family, const std::string& address) {
-  return address.size() == address_bytes(family);
-}
+bool fits(uint32_t family, const std::string& address) { return address.size() == address_bytes(family); }
 
-bool fits_or_empty(uint32_t family, const std::string& address) {
-  return address.empty() || fits(family, address);
-}
+bool fits_or_empty(uint32_t family, const std::string& address) { return address.empty() || fits(family, address); }
 
 bool prefix_fits(uint32_t family, uint32_t prefix) { return prefix <= 8 * address_bytes(family); }
 
@@ -107,8 +98,7 @@ Result<> check_route(const peer::Route& route, const Names& links) {
   if (!fits_or_empty(family, route.destination()) || !fits_or_empty(family, route.source()) ||
       !prefix_fits(family, route.prefix()) || (route.destination().empty() && route.prefix()))
     return fail("wrong size");
-  if (std::max({route.protocol(), route.scope(), route.type()}) > UINT8_MAX)
-    return fail("a number is out of range");
+  if (std::max({route.protocol(), route.scope(), route.type()}) > UINT8_MAX) return fail("a number is out of range");
   TRY(check_count(route.hops_size(), kHopsMax, "next hops"));
   TRY(check_count(route.metrics_size(), kMetricsMax, "metrics"));
   for (const peer::NextHop& hop : route.hops()) TRY(check_hop(hop, family, links));
@@ -120,11 +110,9 @@ Result<> check_route(const peer::Route& route, const Names& links) {
 Result<> check_neighbour(const peer::Neighbour& neighbour, const Names& links) {
   TRY(check_family(neighbour.family()));
   TRY(check_link_known(neighbour.link(), links));
-  if (!fits(neighbour.family(), neighbour.address()) || neighbour.mac().size() != 6)
-    return fail("wrong size");
+  if (!fits(neighbour.family(), neighbour.address()) || neighbour.mac().size() != 6) return fail("wrong size");
   uint32_t state = neighbour.state();
-  if (state != NUD_PERMANENT && state != NUD_REACHABLE && state != NUD_STALE)
-    return fail("state not valid");
+  if (state != NUD_PERMANENT && state != NUD_REACHABLE && state != NUD_STALE) return fail("state not valid");
   return {};
 }
 
@@ -139,8 +127,7 @@ Result<> check_sysctl(const peer::Sysctl& sysctl) {
 bool is_allowed_sysctl(const std::string& path) {
   constexpr const char* kParts[] = {"core/", "ipv4/", "ipv6/", "netfilter/", "unix/"};
   if (path.size() > kSysctlPathBytesMax) return false;
-  if (std::none_of(std::begin(kParts), std::end(kParts),
-                   [&](const char* part) { return path.starts_with(part); }))
+  if (std::none_of(std::begin(kParts), std::end(kParts), [&](const char* part) { return path.starts_with(part); }))
     return false;
   for (size_t at = 0; at <= path.size();) {
     size_t end = std::min(path.find('/', at), path.size());
@@ -153,8 +140,7 @@ bool is_allowed_sysctl(const std::string& path) {
 
 bool is_allowed_sysctl_value(const std::string& value) {
   return !value.empty() && value.size() <= kSysctlValueBytesMax &&
-         std::all_of(value.begin(), value.end(),
-                     [](char c) { return c == '\t' || (c >= ' ' && c < 0x7f); });
+         std::all_of(value.begin(), value.end(), [](char c) { return c == '\t' || (c >= ' ' && c < 0x7f); });
 }
 
 Result<> check_network_state(const peer::NetworkState& state) {
@@ -166,8 +152,7 @@ Result<> check_network_state(const peer::NetworkState& state) {
   TRY_ASSIGN(const Names links, check_links(state));
   for (const auto& entry : state.addresses()) TRY_DOING("an address", check_address(entry, links));
   for (const auto& entry : state.routes()) TRY_DOING("a route", check_route(entry, links));
-  for (const auto& entry : state.neighbours())
-    TRY_DOING("a neighbour", check_neighbour(entry, links));
+  for (const auto& entry : state.neighbours()) TRY_DOING("a neighbour", check_neighbour(entry, links));
   for (const auto& entry : state.sysctls()) TRY_DOING("a sysctl", check_sysctl(entry));
   return {};
 }

@@ -7,8 +7,7 @@
 
 namespace godwit::network {
 
-NetlinkRequest veth_request(const peer::Link& link, uint32_t index, const std::string& host_name,
-                            int host_netns_fd) {
+NetlinkRequest veth_request(const peer::Link& link, uint32_t index, const std::string& host_name, int host_netns_fd) {
   ifinfomsg header{};
   header.ifi_index = static_cast<int>(index);
   NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, header);

@@ -11,7 +11,6 @@ namespace godwit::network {
 
 // Sent in the container's namespace, because only the first of the two ends may ask for an index
 // (INDEX, 0: any). The other end is HOST_NAME, in the namespace HOST_NETNS_FD.
-NetlinkRequest veth_request(const peer::Link& link, uint32_t index, const std::string& host_name,
-                            int host_netns_fd);
+NetlinkRequest veth_request(const peer::Link& link, uint32_t index, const std::string& host_name, int host_netns_fd);
 
 }  // namespace godwit::network

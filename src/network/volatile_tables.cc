@@ -22,8 +22,8 @@ template <typename Entry>
 using Parser = Result<std::optional<Entry>> (*)(const NetlinkMessage&, const LinkNames&);
 
 template <typename Entry>
-Result<std::vector<Entry>> read_table(RouteSocket& socket, const LinkNames& names,
-                                      const NetlinkRequest& request, Parser<Entry> parse) {
+Result<std::vector<Entry>> read_table(RouteSocket& socket, const LinkNames& names, const NetlinkRequest& request,
+                                      Parser<Entry> parse) {
   std::vector<Entry> entries;
   Result<> verdict;
   auto each = [&](const NetlinkMessage& message) {
@@ -60,8 +60,8 @@ using Builder = Result<NetlinkRequest> (*)(bool, const Entry&, const LinkNames&)
 
 // Adds or removes ENTRIES. Refusals with the code BENIGN are fine; the first other one is returned.
 template <typename Entry>
-Result<Result<>> change(RouteSocket& socket, const LinkNames& names, bool remove,
-                        const std::vector<Entry>& entries, Builder<Entry> build) {
+Result<Result<>> change(RouteSocket& socket, const LinkNames& names, bool remove, const std::vector<Entry>& entries,
+                        Builder<Entry> build) {
   std::vector<NetlinkRequest> requests;
   for (const Entry& entry : entries) {
     TRY_ASSIGN(NetlinkRequest request, build(remove, entry, names));
@@ -81,8 +81,7 @@ Result<Result<>> change(RouteSocket& socket, const LinkNames& names, bool remove
 // rounds if one is reached through another that comes later in the list.
 template <typename Entry>
 Result<> mend(RouteSocket& socket, const LinkNames& names, const std::vector<Entry>& wanted,
-              Result<std::vector<Entry>> (*read)(RouteSocket&, const LinkNames&),
-              Builder<Entry> build) {
+              Result<std::vector<Entry>> (*read)(RouteSocket&, const LinkNames&), Builder<Entry> build) {
   Result<> refusal;
   for (int round = 0; round < kRoundsMax; ++round) {
     TRY_ASSIGN(std::vector<Entry> now, read(socket, names));
@@ -95,8 +94,7 @@ Result<> mend(RouteSocket& socket, const LinkNames& names, const std::vector<Ent
 }
 
 // The kernel keeps one entry for each address, and replaces it: nothing has to be removed first.
-Result<> mend_neighbours(RouteSocket& socket, const LinkNames& names,
-                         const std::vector<peer::Neighbour>& wanted) {
+Result<> mend_neighbours(RouteSocket& socket, const LinkNames& names, const std::vector<peer::Neighbour>& wanted) {
   TRY_ASSIGN(auto now, read_neighbours(socket, names));
   std::set<std::string> addresses;
   auto key = [](const peer::Neighbour& entry) { return entry.link() + "\n" + entry.address(); };
@@ -126,10 +124,8 @@ Result<std::vector<peer::Neighbour>> read_neighbours(RouteSocket& socket, const 
   return read_table<peer::Neighbour>(socket, names, {RTM_GETNEIGH, 0, ndmsg{}}, parse_neighbour);
 }
 
-Result<> write_tables(RouteSocket& socket, const LinkNames& names,
-                      const peer::NetworkState& state) {
-  TRY_DOING("addresses",
-            mend(socket, names, to_vector(state.addresses()), read_addresses, address_request));
+Result<> write_tables(RouteSocket& socket, const LinkNames& names, const peer::NetworkState& state) {
+  TRY_DOING("addresses", mend(socket, names, to_vector(state.addresses()), read_addresses, address_request));
   TRY_DOING("routes", mend(socket, names, to_vector(state.routes()), read_routes, route_request));
   TRY_DOING("neighbours", mend_neighbours(socket, names, to_vector(state.neighbours())));
   return {};

@@ -23,9 +23,7 @@ constexpr size_t kChunk = wire::kFramePayloadMax;
 constexpr uint64_t kPageBytes = 4096;  // x86-64's; CRIU's images are in these
 constexpr const char* kReservedName = ".reserved";
 // Log files and CRIU's statistics stay on the source.
-bool is_wanted(const std::string& name) {
-  return name.ends_with(".img") && wire::check_image_name(name).has_value();
-}
+bool is_wanted(const std::string& name) { return name.ends_with(".img") && wire::check_image_name(name).has_value(); }
 bool is_pages_file(const std::string& name) { return name.starts_with("pages-") && is_wanted(name); }
 
 }  // namespace
@@ -157,7 +155,7 @@ Result<ImageWriter::OpenImage*> ImageWriter::open_image(uint32_t file) {
 }
 
 Result<> ImageWriter::data(uint32_t file, uint64_t offset, std::string_view bytes) {
-  TRY_ASSIGN(OpenImage* image, open_image(file));
+  TRY_ASSIGN(OpenImage * image, open_image(file));
   if (offset != image->size) return fail("image data is not in order");
   if (bytes.size() > bytes_max_ - bytes_) return fail("the images are larger than was announced");
   while (!bytes.empty()) {
@@ -172,7 +170,7 @@ Result<> ImageWriter::data(uint32_t file, uint64_t offset, std::string_view byte
 }
 
 Result<> ImageWriter::end(uint32_t file, uint64_t size) {
-  TRY_ASSIGN(OpenImage* image, open_image(file));
+  TRY_ASSIGN(OpenImage * image, open_image(file));
   if (image->size != size) return fail("an image arrived with another size than it was sent with");
   if (::ftruncate(image->fd.get(), static_cast<off_t>(size)) != 0) return fail_errno("ftruncate");  // reserved too much
   image->complete = true;

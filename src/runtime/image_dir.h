@@ -32,8 +32,7 @@ class ImageSink {
 
 class ImageReader {
  public:
-  ImageReader(std::filesystem::path directory, ImageSink& sink)
-      : directory_(std::move(directory)), sink_(sink) {}
+  ImageReader(std::filesystem::path directory, ImageSink& sink) : directory_(std::move(directory)), sink_(sink) {}
 
   // Sends what CRIU has written so far, again and again, until DUMPED is set and everything has been sent; the rest
   // of the files follows. Runs in a thread of its own; WAKE (an eventfd) makes it look at the flags.

@@ -43,15 +43,14 @@ void look_at(pid_t pid, std::set<std::string>& texts) {
   if (!status) return;  // it has ended
   const std::string who = fmt::format("process {} ({})", pid, status->name);
   if (status->tracer != 0)
-    texts.insert(fmt::format("{} is traced by process {} (a debugger or strace), which must detach first",
-                             who, status->tracer));
+    texts.insert(
+        fmt::format("{} is traced by process {} (a debugger or strace), which must detach first", who, status->tracer));
   auto files = proc::open_files(pid);
   if (!files) return;
   for (const proc::OpenFile& file : *files) {
     const std::string what = obstacle_in_link(file.link);
     if (!what.empty())
-      texts.insert(fmt::format("{} has {} open (descriptor {}), which CRIU cannot carry", who, what,
-                               file.fd));
+      texts.insert(fmt::format("{} has {} open (descriptor {}), which CRIU cannot carry", who, what, file.fd));
   }
 }
 
@@ -73,8 +72,7 @@ std::vector<peer::Problem> find_obstacles(const std::vector<pid_t>& processes,
     texts.insert(fmt::format(
         "its {} is {}: start the container with /dev/null, a file, a pipe or a console socket",
         kLabels[stream.fd() % 3],
-        stream.path().starts_with("socket:") ? "a socket to a process of this host"
-                                             : "a terminal of this host"));
+        stream.path().starts_with("socket:") ? "a socket to a process of this host" : "a terminal of this host"));
   }
   std::vector<peer::Problem> problems;
   for (const std::string& text : texts) {

@@ -2,8 +2,9 @@
 // before anything is touched.
 #pragma once
 
-#include <string>
 #include <sys/types.h>
+
+#include <string>
 #include <vector>
 
 #include "peer.pb.h"

@@ -32,11 +32,9 @@ void read_namespaces(const json& linux_part, OciSpec& spec) {
 OciSpec read_spec(const json& config, const std::filesystem::path& bundle) {
   OciSpec spec;
   spec.rootfs = bundle / config.at("root").at("path").get<std::string>();
-  if (auto process = config.find("process"); process != config.end())
-    spec.terminal = process->value("terminal", false);
+  if (auto process = config.find("process"); process != config.end()) spec.terminal = process->value("terminal", false);
   for (const json& mount : config.value("mounts", json::array())) {
-    if (is_bind(mount))
-      spec.bind_mounts.push_back({mount.value("source", ""), mount.value("destination", "")});
+    if (is_bind(mount)) spec.bind_mounts.push_back({mount.value("source", ""), mount.value("destination", "")});
   }
   if (auto linux_part = config.find("linux"); linux_part != config.end()) {
     read_namespaces(*linux_part, spec);

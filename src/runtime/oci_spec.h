@@ -18,13 +18,13 @@ struct BindMount {
 };
 
 struct OciSpec {
-  std::filesystem::path rootfs;              // absolute
-  std::optional<std::string> netns_path;     // of the network namespace, if it is named
-  bool own_netns = false;                    // a network namespace without a path
+  std::filesystem::path rootfs;           // absolute
+  std::optional<std::string> netns_path;  // of the network namespace, if it is named
+  bool own_netns = false;                 // a network namespace without a path
   bool terminal = false;
-  bool own_cgroupns = false;                 // a cgroup namespace
+  bool own_cgroupns = false;  // a cgroup namespace
   std::vector<BindMount> bind_mounts;
-  uint64_t memory_limit_bytes = 0;           // 0: none
+  uint64_t memory_limit_bytes = 0;  // 0: none
 };
 
 inline constexpr size_t kOciSpecBytesMax = size_t{1} << 20;

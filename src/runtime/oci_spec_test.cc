@@ -10,7 +10,8 @@ TEST(OciSpec, TheNamedNetworkNamespaceIsFound) {
     "mounts": [{"type": "tmpfs", "source": "tmpfs", "destination": "/tmp"},
                {"type": "none", "source": "/data", "destination": "/srv", "options": ["rbind"]}],
     "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/run/netns/a"}],
-              "resources": {"memory": {"limit": 1048576}}}})", "/bundle");
+              "resources": {"memory": {"limit": 1048576}}}})",
+                             "/bundle");
   ASSERT_TRUE(spec) << spec.error().text();
   EXPECT_EQ(spec->rootfs, "/bundle/rootfs");
   EXPECT_EQ(spec->netns_path, "/run/netns/a");
@@ -22,8 +23,7 @@ TEST(OciSpec, TheNamedNetworkNamespaceIsFound) {
 }
 
 TEST(OciSpec, ANamespaceWithoutPathIsTheContainersOwn) {
-  auto spec = parse_oci_spec(
-      R"({"root": {"path": "/r"}, "linux": {"namespaces": [{"type": "network"}]}})", "/bundle");
+  auto spec = parse_oci_spec(R"({"root": {"path": "/r"}, "linux": {"namespaces": [{"type": "network"}]}})", "/bundle");
   ASSERT_TRUE(spec);
   EXPECT_TRUE(spec->own_netns);
   EXPECT_FALSE(spec->netns_path);

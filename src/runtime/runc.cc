@@ -47,8 +47,8 @@ Command Runc::command(std::vector<std::string> arguments) const {
   return command;
 }
 
-Command Runc::criu_command(std::vector<std::string> arguments, const fs::path& socket,
-                           int log_fd, bool private_tmp) const {
+Command Runc::criu_command(std::vector<std::string> arguments, const fs::path& socket, int log_fd,
+                           bool private_tmp) const {
   Command result = command(std::move(arguments));
   if (private_tmp) result.argv.insert(result.argv.begin(), "--tmp");
   result.argv.insert(result.argv.begin(), (paths_.helpers / "private_mounts").string());
@@ -102,18 +102,17 @@ Result<std::string> Runc::version() const {
 }
 
 Result<Subprocess> Runc::start_checkpoint(const CheckpointArguments& arguments) const {
-  return Subprocess::start(criu_command({"checkpoint", "--image-path", arguments.images.string(),
-                                         "--work-path", arguments.work.string(),
-                                         "--tcp-established", "--file-locks", arguments.name},
-                                        arguments.bridge_socket, arguments.log_fd,
-                                        arguments.private_tmp));
+  return Subprocess::start(criu_command({"checkpoint", "--image-path", arguments.images.string(), "--work-path",
+                                         arguments.work.string(), "--tcp-established", "--file-locks", arguments.name},
+                                        arguments.bridge_socket, arguments.log_fd, arguments.private_tmp));
 }
 
 Result<Subprocess> Runc::start_restore(const RestoreArguments& arguments) const {
-  std::vector<std::string> words = {
-      "restore",     "--detach",    "--bundle",           arguments.bundle.string(),
-      "--image-path", arguments.images.string(), "--work-path", arguments.work.string(),
-      "--tcp-established", "--file-locks"};
+  std::vector<std::string> words = {"restore",           "--detach",
+                                    "--bundle",          arguments.bundle.string(),
+                                    "--image-path",      arguments.images.string(),
+                                    "--work-path",       arguments.work.string(),
+                                    "--tcp-established", "--file-locks"};
   if (!arguments.console_socket.empty())
     words.insert(words.end(), {"--console-socket", arguments.console_socket.string()});
   words.push_back(arguments.name);

@@ -13,9 +13,9 @@
 namespace godwit {
 
 struct RuncPaths {
-  std::filesystem::path runc;       // the program
-  std::filesystem::path root;       // its --root, where it keeps its containers' state
-  std::filesystem::path helpers;    // directory of the helper programs; stub/ in it has our `criu` and `tar`
+  std::filesystem::path runc;     // the program
+  std::filesystem::path root;     // its --root, where it keeps its containers' state
+  std::filesystem::path helpers;  // directory of the helper programs; stub/ in it has our `criu` and `tar`
 };
 
 struct ContainerState {
@@ -65,8 +65,8 @@ class Runc {
 
  private:
   Command command(std::vector<std::string> arguments) const;
-  Command criu_command(std::vector<std::string> arguments, const std::filesystem::path& socket,
-                       int log_fd, bool private_tmp) const;
+  Command criu_command(std::vector<std::string> arguments, const std::filesystem::path& socket, int log_fd,
+                       bool private_tmp) const;
   RuncPaths paths_;
 };
 

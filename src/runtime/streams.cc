@@ -35,8 +35,8 @@ std::set<int> mount_ids(pid_t pid) {
   return ids;
 }
 
-void classify(pid_t pid, const std::string& link, const struct stat& facts, bool terminal,
-              peer::Stream& stream, const proc::FdInfo& info) {
+void classify(pid_t pid, const std::string& link, const struct stat& facts, bool terminal, peer::Stream& stream,
+              const proc::FdInfo& info) {
   const bool is_char = S_ISCHR(facts.st_mode);
   constexpr unsigned kMajorPts = 136, kMajorPtsLast = 143;  // Documentation/admin-guide/devices.txt
   stream.set_flags(info.flags);
@@ -85,8 +85,7 @@ Result<std::vector<peer::Stream>> find_streams(pid_t pid, bool terminal) {
 void declare_streams(const std::vector<peer::Stream>& streams, criu::Options& options) {
   std::set<std::string> keys;
   for (const peer::Stream& stream : streams)
-    if (stream.kind() == peer::Stream::FILE && keys.insert(stream.key()).second)
-      options.add_external(stream.key());
+    if (stream.kind() == peer::Stream::FILE && keys.insert(stream.key()).second) options.add_external(stream.key());
 }
 
 StreamReplacements::StreamReplacements() = default;
@@ -119,8 +118,7 @@ Result<> StreamReplacements::replace_file(const peer::Stream& stream) {
   if (!path.is_absolute() || path.lexically_normal() != path)
     return fail("the path of a standard stream is not plain and absolute: " + path.string());
   int flags = O_RDONLY;
-  if (is_writable(stream.flags()))
-    flags = static_cast<int>(stream.flags() & O_ACCMODE) | O_APPEND | O_CREAT;
+  if (is_writable(stream.flags())) flags = static_cast<int>(stream.flags() & O_ACCMODE) | O_APPEND | O_CREAT;
   const auto label = std::string(kLabels[stream.fd()]) + " goes to a file on the host";
   auto fd = open_file(path, flags | O_NOFOLLOW | O_NONBLOCK, stream.mode() & 0666);
   if (!fd) return fail(std::move(fd.error()).during(label));
@@ -154,9 +152,9 @@ Result<> StreamReplacements::replace_pipe(const peer::Stream& stream) {
 Result<> StreamReplacements::start_keeper(int input, const std::string& label) {
   const fs::path log = settings_.log_directory / fmt::format("{}-{}.log", settings_.container, label);
   TRY(make_directories(settings_.log_directory, 0755));
-  TRY_DOING("start the keeper of " + label,
-            run_checked({.argv = {settings_.keeper.string(), log.string()}, .stdin_fd = input},
-                        std::chrono::seconds(10)));
+  TRY_DOING(
+      "start the keeper of " + label,
+      run_checked({.argv = {settings_.keeper.string(), log.string()}, .stdin_fd = input}, std::chrono::seconds(10)));
   notes_.push_back(fmt::format("{} goes on in {}", label, log.string()));
   return {};
 }

@@ -42,8 +42,7 @@ class StreamReplacements {
     std::filesystem::path keeper;  // the stream_keeper program
     std::string container;
   };
-  static Result<StreamReplacements> open(const std::vector<peer::Stream>& streams,
-                                         const Settings& settings);
+  static Result<StreamReplacements> open(const std::vector<peer::Stream>& streams, const Settings& settings);
 
   // Number in criu → descriptor here (borrowed), for CriuBridge::Settings.
   std::vector<std::pair<int, int>> descriptors() const;

@@ -1,5 +1,5 @@
-// Gives the TCP sockets of processes back to them after a CRIU that was dumping them has died. CRIU leaves its sockets in
-// repair mode (TCP_REPAIR, tcp(7)): reads and writes fail, and the kernel sends nothing.
+// Gives the TCP sockets of processes back to them after a CRIU that was dumping them has died. CRIU leaves its sockets
+// in repair mode (TCP_REPAIR, tcp(7)): reads and writes fail, and the kernel sends nothing.
 #pragma once
 
 #include <sys/types.h>

@@ -14,8 +14,7 @@ namespace godwit {
 class TerminalReceiver {
  public:
   // Listens at SOCKET, which must not exist. KEEPER is the stream_keeper program, LOG what it writes.
-  static Result<std::unique_ptr<TerminalReceiver>> start(std::filesystem::path socket,
-                                                         std::filesystem::path keeper,
+  static Result<std::unique_ptr<TerminalReceiver>> start(std::filesystem::path socket, std::filesystem::path keeper,
                                                          std::filesystem::path log);
   ~TerminalReceiver();
   TerminalReceiver(const TerminalReceiver&) = delete;

@@ -18,25 +18,20 @@ namespace {
 // The payload of one TLS record (RFC 8446, 5.1).
 constexpr size_t kRecordBytes = 16384;
 
-Result<wire::HelloAck> exchange_hello(TlsConnection& tls, const std::string& hello,
-                                      Deadline deadline) {
+Result<wire::HelloAck> exchange_hello(TlsConnection& tls, const std::string& hello, Deadline deadline) {
   TRY(tls.send(hello, deadline));
   char bytes[wire::kHelloAckBytes];
   TRY(tls.receive_exact(bytes, sizeof bytes, deadline));
   return wire::decode_hello_ack({bytes, sizeof bytes});
 }
 
-std::string version_text(uint16_t major, uint16_t minor) {
-  return std::to_string(major) + "." + std::to_string(minor);
-}
+std::string version_text(uint16_t major, uint16_t minor) { return std::to_string(major) + "." + std::to_string(minor); }
 
 Result<> check_ack(const TlsConnection& tls, const wire::Hello& hello, const wire::HelloAck& ack) {
   if (ack.version_major != hello.version_major)
     return fail("it speaks version " + version_text(ack.version_major, ack.version_minor) +
-                " of the data protocol, this host " +
-                version_text(hello.version_major, hello.version_minor));
-  if (ack.refusal != wire::Refusal::kNone)
-    return fail(Error("refused: " + wire::refusal_text(ack.refusal), EACCES));
+                " of the data protocol, this host " + version_text(hello.version_major, hello.version_minor));
+  if (ack.refusal != wire::Refusal::kNone) return fail(Error("refused: " + wire::refusal_text(ack.refusal), EACCES));
   if (ack.plain && !hello.want_plain) return fail("it wants no encryption, this host does");
   if (ack.plain && !tls.nothing_buffered()) return fail("encrypted bytes after its last message");
   return {};
@@ -52,10 +47,8 @@ void advance(std::vector<iovec>& parts, size_t& first, size_t bytes) {
 
 }  // namespace
 
-Result<std::unique_ptr<DataConnection>> DataConnection::connect(const TlsContext& context,
-                                                                const std::string& address,
-                                                                const std::string& peer_name,
-                                                                const wire::Hello& hello,
+Result<std::unique_ptr<DataConnection>> DataConnection::connect(const TlsContext& context, const std::string& address,
+                                                                const std::string& peer_name, const wire::Hello& hello,
                                                                 Deadline deadline) {
   const std::string doing = "data connection to " + peer_name;
   TRY_ASSIGN(const std::string hello_bytes, wire::encode_hello(hello));
@@ -67,12 +60,8 @@ Result<std::unique_ptr<DataConnection>> DataConnection::connect(const TlsContext
   return std::make_unique<DataConnection>(std::move(*tls), peer_name, hello, ack->plain);
 }
 
-DataConnection::DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name,
-                               wire::Hello hello, bool plain)
-    : tls_(std::move(tls)),
-      peer_name_(std::move(peer_name)),
-      hello_(std::move(hello)),
-      plain_(plain) {
+DataConnection::DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name, wire::Hello hello, bool plain)
+    : tls_(std::move(tls)), peer_name_(std::move(peer_name)), hello_(std::move(hello)), plain_(plain) {
   if (!plain_) record_.reserve(kRecordBytes);
 }
 
@@ -108,8 +97,8 @@ Result<> DataConnection::send_tls(std::span<const std::string_view> parts) {
   for (std::string_view part : parts) {
     while (!part.empty()) {
       const bool direct = record_.empty() && part.size() >= kRecordBytes;
-      const size_t room = direct ? part.size() - part.size() % kRecordBytes
-                                 : std::min(part.size(), kRecordBytes - record_.size());
+      const size_t room =
+          direct ? part.size() - part.size() % kRecordBytes : std::min(part.size(), kRecordBytes - record_.size());
       if (direct) TRY(send_counted(part.substr(0, room)));
       if (!direct) record_.append(part.substr(0, room));
       part.remove_prefix(room);
@@ -145,8 +134,7 @@ Result<> DataConnection::send_plain(std::span<const std::string_view> parts) {
 }
 
 Result<> DataConnection::send_frame(wire::FrameHeader header, std::string_view payload) {
-  if (payload.size() > wire::kFramePayloadMax)
-    return fail("frame of " + std::to_string(payload.size()) + " bytes");
+  if (payload.size() > wire::kFramePayloadMax) return fail("frame of " + std::to_string(payload.size()) + " bytes");
   header.length = static_cast<uint32_t>(payload.size());
   char bytes[wire::kFrameHeaderBytes];
   wire::encode_frame_header(header, bytes);
@@ -177,8 +165,8 @@ Result<size_t> DataConnection::receive_plain(void* buffer, size_t bytes) {
 Result<> DataConnection::receive_exact(void* buffer, size_t bytes) {
   for (size_t have = 0; have < bytes;) {
     char* to = static_cast<char*>(buffer) + have;
-    auto received = plain_ ? receive_plain(to, bytes - have)
-                           : tls_->receive_some(to, bytes - have, Clock::now() + idle_limit_);
+    auto received =
+        plain_ ? receive_plain(to, bytes - have) : tls_->receive_some(to, bytes - have, Clock::now() + idle_limit_);
     if (!received) return fail(link_error(std::move(received.error())));
     have += *received;
     bytes_received_ += *received;

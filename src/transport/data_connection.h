@@ -36,22 +36,17 @@ class DataConnection {
  public:
   // Source side. ADDRESS and PEER_NAME are the target's; HELLO.want_plain says what this host's
   // configuration allows. DEADLINE bounds everything up to the HelloAck.
-  static Result<std::unique_ptr<DataConnection>> connect(const TlsContext& context,
-                                                         const std::string& address,
-                                                         const std::string& peer_name,
-                                                         const wire::Hello& hello,
+  static Result<std::unique_ptr<DataConnection>> connect(const TlsContext& context, const std::string& address,
+                                                         const std::string& peer_name, const wire::Hello& hello,
                                                          Deadline deadline);
 
   // Target side: DataListener makes it, once HelloAck is sent.
-  DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name, wire::Hello hello,
-                 bool plain);
+  DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name, wire::Hello hello, bool plain);
 
   // Sends the parts in order, as one stream of bytes, without copying them together where that
   // costs.
   Result<> send(std::span<const std::string_view> parts);
-  Result<> send(std::initializer_list<std::string_view> parts) {
-    return send(std::span(parts.begin(), parts.size()));
-  }
+  Result<> send(std::initializer_list<std::string_view> parts) { return send(std::span(parts.begin(), parts.size())); }
   // HEADER.length is set from PAYLOAD, which is at most kFramePayloadMax.
   Result<> send_frame(wire::FrameHeader header, std::string_view payload = {});
 
@@ -91,8 +86,7 @@ class DataConnection {
   wire::Hello hello_;
   bool plain_;
   milliseconds idle_limit_ = kIdleLimitDefault;
-  std::string
-      record_;  // a sender's buffer: small parts and the start of large ones, up to one TLS record
+  std::string record_;  // a sender's buffer: small parts and the start of large ones, up to one TLS record
   std::atomic<uint64_t> bytes_sent_ = 0;
   std::atomic<uint64_t> bytes_received_ = 0;
 };

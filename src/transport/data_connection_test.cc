@@ -80,8 +80,7 @@ TEST_P(DataConnectionTest, ManyPartsAreSentWhateverTheSystemTakesAtOnce) {
 }
 
 TEST_P(DataConnectionTest, AFrameThatIsTooLargeIsNotSent) {
-  EXPECT_FALSE(source_->send_frame({FrameType::kFileData, 0, 0},
-                                   std::string(wire::kFramePayloadMax + 1, 'x')));
+  EXPECT_FALSE(source_->send_frame({FrameType::kFileData, 0, 0}, std::string(wire::kFramePayloadMax + 1, 'x')));
   EXPECT_EQ(source_->bytes_sent(), 0u);
 }
 
@@ -124,8 +123,7 @@ TEST_P(DataConnectionTest, ASlowPeerIsNoErrorAsLongAsItMoves) {
   const std::string data(size_t{8} << 20, 's');
   auto sender = std::async(std::launch::async, [&] { return source_->send({data}).has_value(); });
   std::string got(data.size(), '\0');
-  for (size_t have = 0; have < got.size(); have += 1 << 20)
-    must(target_->receive_exact(&got[have], 1 << 20));
+  for (size_t have = 0; have < got.size(); have += 1 << 20) must(target_->receive_exact(&got[have], 1 << 20));
   EXPECT_TRUE(sender.get());
 }
 
@@ -173,8 +171,7 @@ TEST(DataConnectionRefused, TheReasonIsTold) {
   hello.token[31] ^= 1;
   auto source = target.connect(hello);
   ASSERT_FALSE(source);
-  EXPECT_EQ(source.error().text(),
-            "data connection to node2: refused: unknown migration or wrong token");
+  EXPECT_EQ(source.error().text(), "data connection to node2: refused: unknown migration or wrong token");
   EXPECT_EQ(source.error().code(), EACCES);
 }
 
@@ -207,13 +204,12 @@ TEST_P(DataConnectionTest, DISABLED_Throughput) {
   const std::string payload(wire::kFramePayloadMax, 'p');
   const double cpu_before = cpu_seconds();
   Stopwatch watch;
-  for (int i = 0; i < kFrames; ++i)
-    must(source_->send_frame({FrameType::kFileData, 0, 0}, payload));
+  for (int i = 0; i < kFrames; ++i) must(source_->send_frame({FrameType::kFileData, 0, 0}, payload));
   receiver.get();
   const double seconds = watch.ms() / 1000;
   const double gigabytes = kFrames * double{wire::kFramePayloadMax} / 1e9;
-  std::printf("%s: %.2f GB/s, %.2f s of CPU per GB for both ends\n", GetParam() ? "plain" : "TLS",
-              gigabytes / seconds, (cpu_seconds() - cpu_before) / gigabytes);
+  std::printf("%s: %.2f GB/s, %.2f s of CPU per GB for both ends\n", GetParam() ? "plain" : "TLS", gigabytes / seconds,
+              (cpu_seconds() - cpu_before) / gigabytes);
 }
 
 }  // namespace

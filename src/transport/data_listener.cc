@@ -49,8 +49,8 @@ struct DataListener::Handshake {
   std::thread thread;
 };
 
-DataListener::DataListener(TlsContext context, DataListenerOptions options, DataClaim claim,
-                           ScopedFd socket, ScopedFd wake)
+DataListener::DataListener(TlsContext context, DataListenerOptions options, DataClaim claim, ScopedFd socket,
+                           ScopedFd wake)
     : context_(std::move(context)),
       options_(std::move(options)),
       claim_(std::move(claim)),
@@ -60,15 +60,13 @@ DataListener::DataListener(TlsContext context, DataListenerOptions options, Data
 
 DataListener::~DataListener() { stop(); }
 
-Result<std::unique_ptr<DataListener>> DataListener::start(TlsContext context,
-                                                          DataListenerOptions options,
+Result<std::unique_ptr<DataListener>> DataListener::start(TlsContext context, DataListenerOptions options,
                                                           DataClaim claim) {
   TRY_ASSIGN(ScopedFd socket, listen_tcp(options.address));
   ScopedFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return fail_errno("eventfd");
-  std::unique_ptr<DataListener> listener(new DataListener(std::move(context), std::move(options),
-                                                          std::move(claim), std::move(socket),
-                                                          std::move(wake)));
+  std::unique_ptr<DataListener> listener(
+      new DataListener(std::move(context), std::move(options), std::move(claim), std::move(socket), std::move(wake)));
   listener->acceptor_ = std::thread([raw = listener.get()] { raw->accept_loop(); });
   return listener;
 }
@@ -94,7 +92,7 @@ DataListenerCounts DataListener::counts() const {
   return counts_;
 }
 
-void DataListener::count(uint64_t DataListenerCounts::*field) {
+void DataListener::count(uint64_t DataListenerCounts::* field) {
   std::lock_guard lock(mutex_);
   ++(counts_.*field);
 }
@@ -104,8 +102,7 @@ void DataListener::count(uint64_t DataListenerCounts::*field) {
 void DataListener::accept_loop() {
   for (;;) {
     pollfd items[] = {{wake_.get(), POLLIN, 0}, {socket_.get(), POLLIN, 0}};
-    if (::poll(items, 2, -1) < 0 && errno != EINTR)
-      log::error("data listener: poll: errno {}", errno);
+    if (::poll(items, 2, -1) < 0 && errno != EINTR) log::error("data listener: poll: errno {}", errno);
     if (items[0].revents != 0) return;
     ScopedFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     const int code = errno;
@@ -122,8 +119,7 @@ void DataListener::accept_loop() {
 
 bool DataListener::wait_for_slot() {
   std::unique_lock lock(mutex_);
-  slot_free_.wait_for(lock, options_.slot_wait,
-                      [&] { return stopping_ || running_ < options_.handshakes_max; });
+  slot_free_.wait_for(lock, options_.slot_wait, [&] { return stopping_ || running_ < options_.handshakes_max; });
   if (stopping_ || running_ >= options_.handshakes_max) return false;
   ++running_;
   return true;
@@ -173,28 +169,23 @@ void DataListener::run_handshake(Handshake& handshake) {
   slot_free_.notify_one();
 }
 
-std::expected<DataHandler, wire::Refusal> DataListener::judge(const wire::Hello& hello,
-                                                              const TlsConnection& tls) {
-  if (auto allowed = check_peer_allowed(tls.peer_names(), options_.allowed, tls.peer_address());
-      !allowed) {
+std::expected<DataHandler, wire::Refusal> DataListener::judge(const wire::Hello& hello, const TlsConnection& tls) {
+  if (auto allowed = check_peer_allowed(tls.peer_names(), options_.allowed, tls.peer_address()); !allowed) {
     log::warn("data connection refused: {}", allowed.error().text());
     return std::unexpected(wire::Refusal::kPeerName);
   }
-  if (hello.version_major != wire::kDataVersionMajor)
-    return std::unexpected(wire::Refusal::kVersion);
+  if (hello.version_major != wire::kDataVersionMajor) return std::unexpected(wire::Refusal::kVersion);
   return claim_(hello, tls.peer_names());
 }
 
 Result<> DataListener::serve(Handshake& handshake) {
   const Deadline deadline = Clock::now() + options_.handshake_limit;
-  TRY_ASSIGN(auto tls,
-             TlsConnection::accept_any_name(context_, std::move(handshake.socket), deadline));
+  TRY_ASSIGN(auto tls, TlsConnection::accept_any_name(context_, std::move(handshake.socket), deadline));
   TRY_ASSIGN(wire::Hello hello, receive_hello(*tls, deadline));
   if (!tls->nothing_buffered()) return fail(tls->peer_address() + " sent more than a hello");
   auto handler = judge(hello, *tls);
   if (!handler) {
-    log::info("data connection of {} refused: {}", tls->peer_address(),
-              wire::refusal_text(handler.error()));
+    log::info("data connection of {} refused: {}", tls->peer_address(), wire::refusal_text(handler.error()));
     count(&DataListenerCounts::refused);
     (void)send_ack(*tls, {.refusal = handler.error()}, deadline);  // a courtesy
     return {};
@@ -202,8 +193,7 @@ Result<> DataListener::serve(Handshake& handshake) {
   const bool plain = options_.allow_plain && hello.want_plain;
   TRY(send_ack(*tls, {.plain = plain}, deadline));
   std::string peer = name_of(tls->peer_names(), options_.allowed);
-  auto connection =
-      std::make_unique<DataConnection>(std::move(tls), std::move(peer), std::move(hello), plain);
+  auto connection = std::make_unique<DataConnection>(std::move(tls), std::move(peer), std::move(hello), plain);
   connection->set_idle_limit(options_.idle_limit);
   if (!hand_over(handshake)) return fail("the agent is stopping");
   count(&DataListenerCounts::claimed);

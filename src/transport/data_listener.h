@@ -36,17 +36,16 @@ using DataHandler = std::function<void(std::unique_ptr<DataConnection>)>;
 // Decides whom a Hello belongs to; PEER_NAMES are the SAN DNS names of the (authenticated, allowed)
 // peer. Called from several threads at once. The owner compares migration and token, with
 // equal_secret, and checks that the peer is the source of that migration.
-using DataClaim = std::function<std::expected<DataHandler, wire::Refusal>(
-    const wire::Hello& hello, const std::vector<std::string>& peer_names)>;
+using DataClaim = std::function<std::expected<DataHandler, wire::Refusal>(const wire::Hello& hello,
+                                                                          const std::vector<std::string>& peer_names)>;
 
 struct DataListenerOptions {
-  std::string address{};     // host:port to listen at; port 0 picks a free one
-  AllowedPeers allowed{};    // the configuration's [peers]
-  bool allow_plain = false;  // this host's data_encryption = false
-  int handshakes_max = 32;   // at once; more than any burst of migrations opens in the time of one
+  std::string address{};               // host:port to listen at; port 0 picks a free one
+  AllowedPeers allowed{};              // the configuration's [peers]
+  bool allow_plain = false;            // this host's data_encryption = false
+  int handshakes_max = 32;             // at once; more than any burst of migrations opens in the time of one
   milliseconds handshake_limit{5000};  // TLS and Hello: two round trips and a few ms of arithmetic
-  milliseconds slot_wait{
-      500};  // how long an accepted connection waits for a handshake slot; then it is closed
+  milliseconds slot_wait{500};         // how long an accepted connection waits for a handshake slot; then it is closed
   milliseconds idle_limit = kIdleLimitDefault;  // of the connections made
 };
 
@@ -61,8 +60,7 @@ struct DataListenerCounts {
 
 class DataListener {
  public:
-  static Result<std::unique_ptr<DataListener>> start(TlsContext context,
-                                                     DataListenerOptions options, DataClaim claim);
+  static Result<std::unique_ptr<DataListener>> start(TlsContext context, DataListenerOptions options, DataClaim claim);
   DataListener(const DataListener&) = delete;
   DataListener& operator=(const DataListener&) = delete;
   ~DataListener();  // as stop()
@@ -77,19 +75,17 @@ class DataListener {
 
  private:
   struct Handshake;
-  DataListener(TlsContext context, DataListenerOptions options, DataClaim claim, ScopedFd socket,
-               ScopedFd wake);
+  DataListener(TlsContext context, DataListenerOptions options, DataClaim claim, ScopedFd socket, ScopedFd wake);
 
   void accept_loop();
   bool wait_for_slot();
   void start_handshake(ScopedFd socket);
   void run_handshake(Handshake& handshake);
   Result<> serve(Handshake& handshake);
-  std::expected<DataHandler, wire::Refusal> judge(const wire::Hello& hello,
-                                                  const TlsConnection& tls);
+  std::expected<DataHandler, wire::Refusal> judge(const wire::Hello& hello, const TlsConnection& tls);
   bool hand_over(Handshake& handshake);
   void join_finished();
-  void count(uint64_t DataListenerCounts::*field);
+  void count(uint64_t DataListenerCounts::* field);
 
   TlsContext context_;
   DataListenerOptions options_;

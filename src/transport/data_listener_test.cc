@@ -12,13 +12,9 @@ namespace {
 
 using testing::HasSubstr;
 
-ScopedFd dial(const TestTarget& target) {
-  return must(connect_tcp(target.listener->address(), in_ms(5000)));
-}
+ScopedFd dial(const TestTarget& target) { return must(connect_tcp(target.listener->address(), in_ms(5000))); }
 
-void put(int fd, std::string_view data) {
-  (void)::send(fd, data.data(), data.size(), MSG_NOSIGNAL);
-}
+void put(int fd, std::string_view data) { (void)::send(fd, data.data(), data.size(), MSG_NOSIGNAL); }
 
 // The peer ends the connection within LIMIT_MS. What it says before (a TLS alert) is read and
 // ignored.
@@ -109,8 +105,7 @@ TEST(DataListener, WhoeverIsSlowIsClosedAtTheLimit) {
 
 TEST(DataListener, AMemberThatNeverSaysHelloIsClosedAtTheLimit) {
   TestTarget target({.handshake_limit = milliseconds(200)});
-  auto tls =
-      must(TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000)));
+  auto tls = must(TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000)));
   must(tls->send(wire::encode_hello(test_hello())->substr(0, 63), in_ms(5000)));
   char byte;
   auto received = tls->receive_some(&byte, 1, in_ms(5000));
@@ -122,8 +117,7 @@ TEST(DataListener, AMembersGarbageIsClosed) {
   TestTarget target;
   for (const std::string& opening :
        {std::string(wire::kHelloBytes, 'x'), *wire::encode_hello(test_hello()) + "and more"}) {
-    auto tls = must(
-        TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000)));
+    auto tls = must(TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000)));
     must(tls->send(opening, in_ms(5000)));
     char byte;
     EXPECT_FALSE(tls->receive_some(&byte, 1, in_ms(5000)));
@@ -141,8 +135,7 @@ TEST(DataListener, StrangersAreRefused) {
   EXPECT_THAT(expired.error().text(), HasSubstr("does not accept our certificate"));
   auto other_name = target.connect(test_hello(), target.certificates.context("node3"));
   ASSERT_FALSE(other_name);
-  EXPECT_EQ(other_name.error().text(),
-            "data connection to node2: refused: our name is not among its peers");
+  EXPECT_EQ(other_name.error().text(), "data connection to node2: refused: our name is not among its peers");
   EXPECT_EQ(target.listener->counts().claimed, 0u);
   EXPECT_TRUE(works(target));
 }
@@ -190,8 +183,7 @@ TEST(DataListener, AnAddressInUseIsAClearError) {
   TestTarget target;
   auto second = DataListener::start(target.node1, {.address = target.listener->address()}, {});
   ASSERT_FALSE(second);
-  EXPECT_EQ(second.error().text(),
-            "bind " + target.listener->address() + ": Address already in use");
+  EXPECT_EQ(second.error().text(), "bind " + target.listener->address() + ": Address already in use");
 }
 
 }  // namespace

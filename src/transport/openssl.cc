@@ -14,8 +14,8 @@ std::string openssl_error() {
 
 std::vector<std::string> dns_names(const X509* certificate) {
   std::vector<std::string> names;
-  GeneralNamesPtr all(static_cast<GENERAL_NAMES*>(
-      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  GeneralNamesPtr all(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
   for (int i = 0; all && i < sk_GENERAL_NAME_num(all.get()); ++i) {
     const GENERAL_NAME* entry = sk_GENERAL_NAME_value(all.get(), i);
     if (entry->type != GEN_DNS) continue;

@@ -24,9 +24,7 @@ constexpr time_t kDaySeconds = 86400;
 constexpr mode_t kKeyMode = 0600;
 constexpr mode_t kCertificateMode = 0644;
 
-std::unexpected<Error> fail_openssl(const std::string& doing) {
-  return fail(doing + ": " + openssl_error());
-}
+std::unexpected<Error> fail_openssl(const std::string& doing) { return fail(doing + ": " + openssl_error()); }
 
 // --- Files ---------------------------------------------------------------------------------------
 
@@ -57,9 +55,7 @@ Result<std::string> as_pem(Write write) {
 }
 
 Result<std::string> key_pem(EVP_PKEY* key) {
-  return as_pem([&](BIO* out) {
-    return PEM_write_bio_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr);
-  });
+  return as_pem([&](BIO* out) { return PEM_write_bio_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr); });
 }
 
 Result<std::string> certificate_pem(X509* certificate) {
@@ -115,12 +111,11 @@ bool add_extension(X509* certificate, X509* issuer, int nid, const char* value) 
 // A version 3 certificate without extensions, serial, validity, subject and key set.
 Result<X509Ptr> blank_certificate(const std::string& subject, EVP_PKEY* key, int days) {
   if (days > kCertificateDaysMax || days < -kCertificateDaysMax)
-    return fail("a certificate may be valid for at most " + std::to_string(kCertificateDaysMax) +
-                " days");
+    return fail("a certificate may be valid for at most " + std::to_string(kCertificateDaysMax) + " days");
   X509Ptr certificate(X509_new());
-  if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1 ||
-      !set_serial(certificate.get()) || !set_validity(certificate.get(), days) ||
-      !set_subject(certificate.get(), subject) || X509_set_pubkey(certificate.get(), key) != 1)
+  if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1 || !set_serial(certificate.get()) ||
+      !set_validity(certificate.get(), days) || !set_subject(certificate.get(), subject) ||
+      X509_set_pubkey(certificate.get(), key) != 1)
     return fail_openssl("make a certificate");
   return certificate;
 }
@@ -132,8 +127,7 @@ Result<X509Ptr> make_ca_certificate(EVP_PKEY* key, int days) {
   if (X509_set_issuer_name(x, X509_get_subject_name(x)) != 1 ||
       !add_extension(x, x, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
       !add_extension(x, x, NID_key_usage, "critical,keyCertSign,cRLSign") ||
-      !add_extension(x, x, NID_subject_key_identifier, "hash") ||
-      X509_sign(x, key, EVP_sha256()) == 0)
+      !add_extension(x, x, NID_subject_key_identifier, "hash") || X509_sign(x, key, EVP_sha256()) == 0)
     return fail_openssl("make the CA's certificate");
   return ca;
 }
@@ -148,8 +142,7 @@ bool add_name(GENERAL_NAMES* names, int type, ASN1_STRING* value) {
 Result<> add_alternative_names(X509* certificate, const HostCertificate& host) {
   GeneralNamesPtr names(GENERAL_NAMES_new());
   ASN1_STRING* dns = ASN1_IA5STRING_new();
-  if (!names || dns == nullptr ||
-      ASN1_STRING_set(dns, host.name.data(), static_cast<int>(host.name.size())) != 1 ||
+  if (!names || dns == nullptr || ASN1_STRING_set(dns, host.name.data(), static_cast<int>(host.name.size())) != 1 ||
       !add_name(names.get(), GEN_DNS, dns))
     return fail_openssl("name the certificate");
   for (const std::string& address : host.addresses) {
@@ -162,8 +155,7 @@ Result<> add_alternative_names(X509* certificate, const HostCertificate& host) {
   return {};
 }
 
-Result<X509Ptr> make_signed_certificate(const HostCertificate& host, EVP_PKEY* key,
-                                        const Issuer& ca) {
+Result<X509Ptr> make_signed_certificate(const HostCertificate& host, EVP_PKEY* key, const Issuer& ca) {
   TRY_ASSIGN(X509Ptr certificate, blank_certificate(host.name, key, host.days));
   X509* x = certificate.get();
   X509* issuer = ca.certificate.get();
@@ -209,14 +201,12 @@ Result<> make_ca(const fs::path& dir, int days, Overwrite overwrite) {
   TRY(make_directories(dir));
   auto written = install_file(key_path, key_text, kKeyMode, overwrite == Overwrite::kForce);
   if (!written && written.error().code() == EEXIST)
-    return fail(
-        Error(key_path.string() + " exists: certificates made with it would stop working", EEXIST));
+    return fail(Error(key_path.string() + " exists: certificates made with it would stop working", EEXIST));
   TRY(std::move(written));
   return install_file(dir / "ca.crt", certificate_text, kCertificateMode, true);
 }
 
-Result<> make_host_certificate(const HostCertificate& host, const fs::path& ca_dir,
-                               const fs::path& out_dir) {
+Result<> make_host_certificate(const HostCertificate& host, const fs::path& ca_dir, const fs::path& out_dir) {
   TRY(check_name("node name", host.name));
   TRY_ASSIGN(const Issuer ca, load_ca(ca_dir));
   TRY_ASSIGN(PkeyPtr key, make_key());

@@ -26,8 +26,7 @@ enum class Overwrite { kRefuse, kForce };
 // unless forced: every certificate made with the old one would stop working. DAYS may be zero or
 // negative: the certificate has then expired so many days ago (for tests; a command line should ask
 // for at least 1).
-Result<> make_ca(const std::filesystem::path& dir, int days = kCaDaysDefault,
-                 Overwrite overwrite = Overwrite::kRefuse);
+Result<> make_ca(const std::filesystem::path& dir, int days = kCaDaysDefault, Overwrite overwrite = Overwrite::kRefuse);
 
 struct HostCertificate {
   std::string name;                    // the node's, as in its configuration

@@ -18,7 +18,7 @@ X509Ptr load(const fs::path& path) {
 }
 
 mode_t mode_of(const fs::path& path) {
-  struct stat info {};
+  struct stat info{};
   EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
   return info.st_mode & 07777;
 }
@@ -106,10 +106,8 @@ TEST_F(PkiTest, NamesAndAddressesAreChecked) {
   for (const char* name : {"", "node1,DNS:node2", "a/b", "node 1"})
     EXPECT_FALSE(make_host_certificate({name, {}, 1}, dir_.path(), dir_ / "out")) << name;
   for (const char* address : {"", "10.99.1.1/16", "node1", "10.99.1", "10.0.0.1,DNS:x"})
-    EXPECT_FALSE(make_host_certificate({"node1", {address}, 1}, dir_.path(), dir_ / "out"))
-        << address;
-  EXPECT_FALSE(
-      make_host_certificate({"node1", {}, kCertificateDaysMax + 1}, dir_.path(), dir_ / "out"));
+    EXPECT_FALSE(make_host_certificate({"node1", {address}, 1}, dir_.path(), dir_ / "out")) << address;
+  EXPECT_FALSE(make_host_certificate({"node1", {}, kCertificateDaysMax + 1}, dir_.path(), dir_ / "out"));
   EXPECT_FALSE(fs::exists(dir_ / "out"));
 }
 

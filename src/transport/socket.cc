@@ -22,8 +22,7 @@ constexpr int kBacklog = 128;
 constexpr int kKeepIdleSeconds = 4;
 constexpr int kKeepIntervalSeconds = 2;
 constexpr int kKeepProbes = 3;
-static_assert((kKeepIdleSeconds + kKeepIntervalSeconds * kKeepProbes) * 1000 ==
-              kPeerDeadAfter.count());
+static_assert(std::chrono::seconds(kKeepIdleSeconds + kKeepIntervalSeconds * kKeepProbes) == kPeerDeadAfter);
 
 Result<AddressList> resolve(const std::string& address, int flags) {
   TRY_ASSIGN(const HostPort parsed, parse_host_port(address));
@@ -39,16 +38,15 @@ Result<AddressList> resolve(const std::string& address, int flags) {
 
 std::string numeric(const sockaddr_storage& address, socklen_t size) {
   char host[NI_MAXHOST], port[NI_MAXSERV];
-  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof host, port,
-                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
     return "?";
   const bool ipv6 = address.ss_family == AF_INET6;
   return (ipv6 ? "[" + std::string(host) + "]" : std::string(host)) + ":" + port;
 }
 
 Result<> set_option(int fd, int level, int option, int value, const char* what) {
-  if (::setsockopt(fd, level, option, &value, sizeof value) != 0)
-    return fail_errno(std::string("set ") + what);
+  if (::setsockopt(fd, level, option, &value, sizeof value) != 0) return fail_errno(std::string("set ") + what);
   return {};
 }
 
@@ -86,8 +84,7 @@ Result<HostPort> parse_host_port(std::string_view text) {
   if (!bracketed && host.find(':') != std::string_view::npos) return bad();
   unsigned number = 0;
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (port.empty() || error != std::errc() || end != port.data() + port.size() || number > 65535)
-    return bad();
+  if (port.empty() || error != std::errc() || end != port.data() + port.size() || number > 65535) return bad();
   return HostPort{std::string(host), std::string(port)};
 }
 
@@ -140,11 +137,9 @@ std::string remote_address(int socket) {
 }
 
 Error peer_error(const std::string& peer, int code) {
-  if (code == 0 || code == ECONNRESET || code == EPIPE)
-    return Error(peer + " closed the connection", ECONNRESET);
+  if (code == 0 || code == ECONNRESET || code == EPIPE) return Error(peer + " closed the connection", ECONNRESET);
   if (code == ETIMEDOUT || code == EHOSTUNREACH)
-    return Error(peer + " has acknowledged nothing for " +
-                     std::to_string(kPeerDeadAfter.count() / 1000) + " s",
+    return Error(peer + " has acknowledged nothing for " + std::to_string(kPeerDeadAfter.count() / 1000) + " s",
                  EHOSTUNREACH);
   return fail_errno(peer, code).error();
 }

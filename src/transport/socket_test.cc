@@ -24,9 +24,9 @@ TEST(HostPort, AddressesAndNamesAreUnderstood) {
 }
 
 TEST(HostPort, AnythingElseIsRefused) {
-  for (const char* bad : {"", ":", "node2", "node2:", ":7411", "node2:65536", "node2:-1",
-                          "node2:+1", "node2: 1", "node2:http", "node2:1x", "fd00::1:7411", "[]:1",
-                          "[fd00::1]", "a b:1", "unix:/run/x", "node2:99999999999999999999"})
+  for (const char* bad :
+       {"", ":", "node2", "node2:", ":7411", "node2:65536", "node2:-1", "node2:+1", "node2: 1", "node2:http",
+        "node2:1x", "fd00::1:7411", "[]:1", "[fd00::1]", "a b:1", "unix:/run/x", "node2:99999999999999999999"})
     EXPECT_FALSE(parse_host_port(bad)) << bad;
 }
 
@@ -46,7 +46,9 @@ TEST(TcpSocket, BothEndsNoticeADeadPeer) {
 
 TEST(TcpSocket, NobodyListeningIsSaidAtOnce) {
   std::string address;
-  { address = TestPort().address(); }
+  {
+    address = TestPort().address();
+  }
   auto fd = connect_tcp(address, in_ms(5000));
   ASSERT_FALSE(fd);
   EXPECT_EQ(fd.error().code(), ECONNREFUSED);

@@ -28,13 +28,11 @@ class TestTarget {
   explicit TestTarget(DataListenerOptions options = {}) {
     options.address = "127.0.0.1:0";
     if (options.allowed.empty()) options.allowed = {"node1"};
-    listener = must(DataListener::start(
-        certificates.context("node2"), options,
-        [this](const wire::Hello& hello, const auto&) { return claim(hello); }));
+    listener = must(DataListener::start(certificates.context("node2"), options,
+                                        [this](const wire::Hello& hello, const auto&) { return claim(hello); }));
   }
 
-  Result<std::unique_ptr<DataConnection>> connect(const wire::Hello& hello,
-                                                  const TlsContext& context) {
+  Result<std::unique_ptr<DataConnection>> connect(const wire::Hello& hello, const TlsContext& context) {
     return DataConnection::connect(context, listener->address(), "node2", hello, in_ms(10'000));
   }
   Result<std::unique_ptr<DataConnection>> connect(const wire::Hello& hello = test_hello()) {
@@ -57,8 +55,7 @@ class TestTarget {
 
  private:
   std::expected<DataHandler, wire::Refusal> claim(const wire::Hello& hello) {
-    if (!equal_secret(hello.token, test_hello().token))
-      return std::unexpected(wire::Refusal::kUnknownMigration);
+    if (!equal_secret(hello.token, test_hello().token)) return std::unexpected(wire::Refusal::kUnknownMigration);
     return [this](std::unique_ptr<DataConnection> connection) {
       std::lock_guard lock(mutex_);
       queue_.push_back(std::move(connection));

@@ -39,20 +39,17 @@ class TlsConnection {
   // ADDRESS is host:port. EXPECTED_NAME must be among the peer's SAN DNS names, compared exactly.
   // In TLS 1.3 a client is done before the server has judged its certificate: a refusal shows in
   // the first receive.
-  static Result<std::unique_ptr<TlsConnection>> connect(const TlsContext& context,
-                                                        const std::string& address,
-                                                        const std::string& expected_name,
-                                                        Deadline deadline);
+  static Result<std::unique_ptr<TlsConnection>> connect(const TlsContext& context, const std::string& address,
+                                                        const std::string& expected_name, Deadline deadline);
 
   // Server side, on an accepted SOCKET.
   static Result<std::unique_ptr<TlsConnection>> accept(const TlsContext& context, ScopedFd socket,
-                                                       const AllowedPeers& allowed,
-                                                       Deadline deadline);
+                                                       const AllowedPeers& allowed, Deadline deadline);
 
   // As accept, for any holder of a certificate of our CA: the caller must check peer_names() before
   // it trusts the peer with anything (it may want to send a reason first).
-  static Result<std::unique_ptr<TlsConnection>> accept_any_name(const TlsContext& context,
-                                                                ScopedFd socket, Deadline deadline);
+  static Result<std::unique_ptr<TlsConnection>> accept_any_name(const TlsContext& context, ScopedFd socket,
+                                                                Deadline deadline);
 
   TlsConnection(const TlsConnection&) = delete;
   TlsConnection& operator=(const TlsConnection&) = delete;
@@ -83,8 +80,8 @@ class TlsConnection {
   enum class Side { kClient, kServer };
   TlsConnection(const TlsContext& context, ScopedFd socket, std::string peer_address);
 
-  static Result<std::unique_ptr<TlsConnection>> dial(const TlsContext& context,
-                                                     const std::string& address, Deadline deadline);
+  static Result<std::unique_ptr<TlsConnection>> dial(const TlsContext& context, const std::string& address,
+                                                     Deadline deadline);
   Result<> handshake(Side side, Deadline deadline);
   Result<> check_expected_name(const std::string& expected_name) const;
   // Repeats CALL, one OpenSSL operation returning 1 on success, until it succeeds, fails or
@@ -104,7 +101,7 @@ class TlsConnection {
 
 // Connects to any TLS port of a peer (also a gRPC one), only to say why a handshake with it fails.
 // Success means that a handshake worked just now and that the peer did not refuse our certificate.
-Result<> diagnose_tls(const TlsContext& context, const std::string& address,
-                      const std::string& expected_name, Deadline deadline);
+Result<> diagnose_tls(const TlsContext& context, const std::string& address, const std::string& expected_name,
+                      Deadline deadline);
 
 }  // namespace godwit

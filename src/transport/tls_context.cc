@@ -37,8 +37,7 @@ Result<ContextPtr> make_context() {
   // Data connections may leave TLS: nothing may be read beyond a record. Turning it on where TLS
   // stays gained nothing: what it saves in system calls OpenSSL spends on moving what it has read.
   SSL_CTX_set_read_ahead(raw, 0);
-  SSL_CTX_set_mode(raw, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(raw, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   SSL_CTX_set_verify_depth(raw, 1);
   // A key with a passphrase is refused: there is nobody to ask.
@@ -57,8 +56,7 @@ std::string time_text(const ASN1_TIME* time) {
 Result<> check_validity(const X509* certificate, const fs::path& path) {
   const ASN1_TIME* begin = X509_get0_notBefore(certificate);
   const ASN1_TIME* end = X509_get0_notAfter(certificate);
-  if (X509_cmp_current_time(end) < 0)
-    return fail(path.string() + ": the certificate expired on " + time_text(end));
+  if (X509_cmp_current_time(end) < 0) return fail(path.string() + ": the certificate expired on " + time_text(end));
   if (X509_cmp_current_time(begin) > 0)
     return fail(path.string() + ": the certificate is not valid before " + time_text(begin));
   return {};
@@ -78,8 +76,7 @@ Result<> load_files(SSL_CTX* context, const TlsFiles& files) {
   const unsigned long code = ERR_peek_error();
   ERR_get_error();
   if (ERR_GET_LIB(code) == ERR_LIB_X509)
-    return fail("key " + files.key.string() + " does not belong to certificate " +
-                files.cert.string());
+    return fail("key " + files.key.string() + " does not belong to certificate " + files.cert.string());
   return fail("key " + files.key.string() + " is not a usable PEM key");
 }
 
@@ -104,8 +101,7 @@ Result<> TlsContext::check_own() const {
   STACK_OF(X509)* chain = nullptr;
   SSL_CTX_get0_chain_certs(context_.get(), &chain);
   StoreContextPtr verification(X509_STORE_CTX_new());
-  if (!verification || X509_STORE_CTX_init(verification.get(), SSL_CTX_get_cert_store(context_.get()),
-                                           own, chain) != 1)
+  if (!verification || X509_STORE_CTX_init(verification.get(), SSL_CTX_get_cert_store(context_.get()), own, chain) != 1)
     return fail("TLS: " + openssl_error());
   const bool good = X509_verify_cert(verification.get()) == 1;
   const int reason = X509_STORE_CTX_get_error(verification.get());

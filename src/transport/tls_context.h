@@ -40,11 +40,8 @@ class TlsContext {
   ssl_ctx_st* get() const { return context_.get(); }
 
  private:
-  TlsContext(TlsFiles files, std::shared_ptr<ssl_ctx_st> context,
-             std::vector<std::string> own_names)
-      : files_(std::move(files)),
-        context_(std::move(context)),
-        own_names_(std::move(own_names)) {}
+  TlsContext(TlsFiles files, std::shared_ptr<ssl_ctx_st> context, std::vector<std::string> own_names)
+      : files_(std::move(files)), context_(std::move(context)), own_names_(std::move(own_names)) {}
   TlsFiles files_;
   std::shared_ptr<ssl_ctx_st> context_;
   std::vector<std::string> own_names_;

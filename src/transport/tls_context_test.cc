@@ -28,8 +28,7 @@ TEST_F(TlsContextTest, MissingFilesAreNamed) {
   const TlsFiles good = certificates_.files("node1");
   TlsFiles files = good;
   files.ca = "/nonexistent/ca.crt";
-  EXPECT_EQ(load_error(files),
-            "CA certificate: open /nonexistent/ca.crt: No such file or directory");
+  EXPECT_EQ(load_error(files), "CA certificate: open /nonexistent/ca.crt: No such file or directory");
   files = good;
   files.key = "/nonexistent/host.key";
   EXPECT_EQ(load_error(files), "key: open /nonexistent/host.key: No such file or directory");
@@ -41,8 +40,7 @@ TEST_F(TlsContextTest, FilesThatAreNoPemAreNamed) {
   const TlsFiles good = certificates_.files("node1");
   EXPECT_THAT(load_error({garbage, good.cert, good.key}), HasSubstr(garbage.string()));
   EXPECT_THAT(load_error({good.ca, garbage, good.key}), HasSubstr(garbage.string()));
-  EXPECT_EQ(load_error({good.ca, good.cert, garbage}),
-            "key " + garbage.string() + " is not a usable PEM key");
+  EXPECT_EQ(load_error({good.ca, good.cert, garbage}), "key " + garbage.string() + " is not a usable PEM key");
 }
 
 TEST_F(TlsContextTest, KeyOfAnotherCertificateIsRefused) {

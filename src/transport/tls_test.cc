@@ -16,10 +16,9 @@ using Connection = std::unique_ptr<TlsConnection>;
 class TlsTest : public testing::Test {
  protected:
   // What accepting one connection gives, in the background.
-  Background<Result<Connection>> serve(TlsContext context, AllowedPeers allowed = {"node1"}) {
-    return Background<Result<Connection>>([this, context, allowed] {
-      return TlsConnection::accept(context, port_.accept(), allowed, in_ms(5000));
-    });
+  Background<Result<Connection>> serve(const TlsContext& context, const AllowedPeers& allowed = {"node1"}) {
+    return Background<Result<Connection>>(
+        [this, context, allowed] { return TlsConnection::accept(context, port_.accept(), allowed, in_ms(5000)); });
   }
   Result<Connection> connect(const TlsContext& context, const std::string& name = "node2") {
     return TlsConnection::connect(context, port_.address(), name, in_ms(5000));
@@ -76,8 +75,7 @@ TEST_F(TlsTest, ExpiredServerIsRefusedWithTheReason) {
   auto server = serve(certificates_.context("node2", -1));
   auto client = connect(node1_);
   ASSERT_FALSE(client);
-  EXPECT_EQ(client.error().text(),
-            "certificate of " + port_.address() + " is not acceptable: certificate has expired");
+  EXPECT_EQ(client.error().text(), "certificate of " + port_.address() + " is not acceptable: certificate has expired");
   auto accepted = server.get();
   ASSERT_FALSE(accepted);
   EXPECT_THAT(accepted.error().text(), HasSubstr("does not accept our certificate: "));
@@ -93,8 +91,7 @@ TEST_F(TlsTest, ExpiredClientIsRefusedAndLearnsWhy) {
   char byte;
   auto received = (*client)->receive_some(&byte, 1, in_ms(5000));
   ASSERT_FALSE(received);
-  EXPECT_EQ(received.error().text(),
-            port_.address() + " does not accept our certificate: certificate expired");
+  EXPECT_EQ(received.error().text(), port_.address() + " does not accept our certificate: certificate expired");
   EXPECT_EQ(received.error().code(), EACCES);
 }
 
@@ -189,11 +186,9 @@ TEST_F(TlsTest, OneThreadSendsWhileAnotherReceives) {
   auto [client, server] = connected();
   const std::string data(size_t{4} << 20, 'd');
   auto exchange = [&data](TlsConnection& connection) {
-    auto sender = std::async(std::launch::async,
-                             [&] { return connection.send(data, in_ms(30'000)).has_value(); });
+    auto sender = std::async(std::launch::async, [&] { return connection.send(data, in_ms(30'000)).has_value(); });
     std::string got(data.size(), '\0');
-    const bool received =
-        connection.receive_exact(got.data(), got.size(), in_ms(30'000)).has_value();
+    const bool received = connection.receive_exact(got.data(), got.size(), in_ms(30'000)).has_value();
     return sender.get() && received && got == data;
   };
   auto other = std::async(std::launch::async, [&, raw = server.get()] { return exchange(*raw); });
@@ -234,9 +229,8 @@ TEST_F(DiagnoseTest, NamesTheReasonOfEitherSide) {
 
 // As gRPC's servers do.
 TEST_F(DiagnoseTest, AServerThatClosesWithoutAWordHasRefusedOurCertificate) {
-  auto server = std::async(std::launch::async, [&] {
-    must(TlsConnection::accept(node2_, port_.accept(), {"node1"}, in_ms(5000)));
-  });
+  auto server = std::async(std::launch::async,
+                           [&] { must(TlsConnection::accept(node2_, port_.accept(), {"node1"}, in_ms(5000))); });
   EXPECT_THAT(diagnose(node1_), HasSubstr("does not accept our certificate"));
 }
 

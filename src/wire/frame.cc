@@ -36,8 +36,7 @@ Result<Bounds> bounds_of(FrameType type) {
 }
 
 bool is_name_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-         c == '_' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
 }  // namespace
@@ -51,8 +50,7 @@ void encode_frame_header(const FrameHeader& header, char* out) {
 }
 
 Result<FrameHeader> decode_frame_header(std::string_view bytes) {
-  if (bytes.size() != kFrameHeaderBytes)
-    return fail("frame header of " + std::to_string(bytes.size()) + " bytes");
+  if (bytes.size() != kFrameHeaderBytes) return fail("frame header of " + std::to_string(bytes.size()) + " bytes");
   FrameHeader header;
   header.type = static_cast<FrameType>(bytes[kTypeAt]);
   header.index = get_le<uint32_t>(&bytes[kIndexAt]);
@@ -60,14 +58,12 @@ Result<FrameHeader> decode_frame_header(std::string_view bytes) {
   header.length = get_le<uint32_t>(&bytes[kLengthAt]);
   TRY_ASSIGN(const Bounds bounds, bounds_of(header.type));
   if (!unused_are_zero(bytes)) return fail("frame with bits set that version 1.0 does not have");
-  if (header.index > bounds.index_max)
-    return fail("frame for file number " + std::to_string(header.index));
+  if (header.index > bounds.index_max) return fail("frame for file number " + std::to_string(header.index));
   if (header.length < bounds.length_min || header.length > bounds.length_max)
     return fail("frame of " + std::to_string(header.length) + " bytes");
   if (header.type == FrameType::kFileBegin && header.offset != 0)
     return fail("file that begins at " + std::to_string(header.offset));
-  if (header.offset > kImageBytesMax - header.length)
-    return fail("frame at offset " + std::to_string(header.offset));
+  if (header.offset > kImageBytesMax - header.length) return fail("frame at offset " + std::to_string(header.offset));
   return header;
 }
 
@@ -76,8 +72,7 @@ Result<> check_image_name(std::string_view name) {
     return fail("image file name of " + std::to_string(name.size()) + " bytes");
   if (name.front() == '.') return fail("image file name with a leading dot");
   for (char c : name) {
-    if (!is_name_char(c))
-      return fail("image file name with a character other than letters, digits and . _ -");
+    if (!is_name_char(c)) return fail("image file name with a character other than letters, digits and . _ -");
   }
   return {};
 }

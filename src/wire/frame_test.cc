@@ -26,8 +26,7 @@ TEST(FrameHeader, LayoutIsTheOneInTheSpecification) {
 TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
   for (const FrameHeader& header : {
            FrameHeader{FrameType::kFileBegin, kImageFilesMax - 1, 0, kImageNameBytesMax},
-           FrameHeader{FrameType::kFileData, 0, kImageBytesMax - kFramePayloadMax,
-                       kFramePayloadMax},
+           FrameHeader{FrameType::kFileData, 0, kImageBytesMax - kFramePayloadMax, kFramePayloadMax},
            FrameHeader{FrameType::kFileEnd, 7, kImageBytesMax, 0},
            FrameHeader{FrameType::kImagesEnd, kImageFilesMax, kImageBytesMax, 0},
        }) {
@@ -95,10 +94,9 @@ TEST(ImageName, CriusNamesAreAccepted) {
 }
 
 TEST(ImageName, NamesThatCouldLeaveTheDirectoryAreRefused) {
-  for (std::string_view bad :
-       {std::string_view(""), std::string_view("."), std::string_view(".."),
-        std::string_view(".hidden"), std::string_view("a/b"), std::string_view("/etc"),
-        std::string_view("a\0b", 3), std::string_view("a b"), std::string_view("\xc3\xa4")})
+  for (std::string_view bad : {std::string_view(""), std::string_view("."), std::string_view(".."),
+                               std::string_view(".hidden"), std::string_view("a/b"), std::string_view("/etc"),
+                               std::string_view("a\0b", 3), std::string_view("a b"), std::string_view("\xc3\xa4")})
     EXPECT_FALSE(check_image_name(bad)) << bad;
   EXPECT_FALSE(check_image_name(std::string(kImageNameBytesMax + 1, 'n')));
 }

@@ -20,10 +20,8 @@ constexpr size_t kChannelAt = 12, kIdAt = 16, kIdBytes = 16, kTokenAt = 32;
 // In HelloAck.
 constexpr size_t kStatusAt = 12, kReasonAt = 13;
 
-Result<> check_opening(std::string_view what, std::string_view bytes, size_t size,
-                       std::string_view magic) {
-  if (bytes.size() != size)
-    return fail(std::string(what) + " of " + std::to_string(bytes.size()) + " bytes");
+Result<> check_opening(std::string_view what, std::string_view bytes, size_t size, std::string_view magic) {
+  if (bytes.size() != size) return fail(std::string(what) + " of " + std::to_string(bytes.size()) + " bytes");
   if (!bytes.starts_with(magic)) return fail(std::string(what) + " without its magic bytes");
   return {};
 }
@@ -53,10 +51,8 @@ std::string refusal_text(Refusal refusal) {
 Result<std::string> encode_hello(const Hello& hello) {
   TRY(check_id(hello.migration_id));
   if (hello.token.size() != kTokenBytes)
-    return fail("a token has " + std::to_string(kTokenBytes) + " bytes, not " +
-                std::to_string(hello.token.size()));
-  if (hello.channel >= kChannelsMax)
-    return fail("channel " + std::to_string(hello.channel) + " is out of range");
+    return fail("a token has " + std::to_string(kTokenBytes) + " bytes, not " + std::to_string(hello.token.size()));
+  if (hello.channel >= kChannelsMax) return fail("channel " + std::to_string(hello.channel) + " is out of range");
   std::string bytes(kHelloBytes, '\0');
   bytes.replace(0, kHelloMagic.size(), kHelloMagic);
   put_le(&bytes[kMajorAt], hello.version_major);
@@ -75,8 +71,7 @@ Result<Hello> decode_hello(std::string_view bytes) {
   hello.version_minor = get_le<uint16_t>(&bytes[kMinorAt]);
   if (hello.version_major != kDataVersionMajor) return hello;
   hello.channel = get_le<uint16_t>(&bytes[kChannelAt]);
-  if (hello.channel >= kChannelsMax)
-    return fail("hello for channel " + std::to_string(hello.channel));
+  if (hello.channel >= kChannelsMax) return fail("hello for channel " + std::to_string(hello.channel));
   hello.want_plain = (bytes[kFlagsAt] & kFlagPlain) != 0;
   hello.migration_id = bytes.substr(kIdAt, kIdBytes);
   TRY_DOING("hello", check_id(hello.migration_id));

@@ -20,14 +20,11 @@ namespace godwit::workloads {
 class ControlLoop {
  public:
   // Gets the words after the command; returns what to print ("event" and "ok" are added).
-  using Command =
-      std::function<std::expected<nlohmann::json, std::string>(const std::string& argument)>;
+  using Command = std::function<std::expected<nlohmann::json, std::string>(const std::string& argument)>;
 
   explicit ControlLoop(std::vector<std::unique_ptr<Prober>>& probers) : probers_(probers) {}
 
-  void add_command(const std::string& name, Command command) {
-    commands_[name] = std::move(command);
-  }
+  void add_command(const std::string& name, Command command) { commands_[name] = std::move(command); }
   // Failures noticed outside the probers; `mark` lists them with theirs.
   void add_failure_source(std::function<std::optional<std::string>()> source) {
     failure_sources_.push_back(std::move(source));

@@ -43,8 +43,7 @@ class Connection {
     ++sent_;
     std::string number = std::to_string(sent_);
     std::string line = "line " + number;
-    if (!write_all(fd_, line + "\n"))
-      return std::unexpected(std::string("send: ") + std::strerror(errno));
+    if (!write_all(fd_, line + "\n")) return std::unexpected(std::string("send: ") + std::strerror(errno));
     std::string expected = number + " " + line + "\n";
     while (received_.find('\n') == std::string::npos) {
       char buffer[4096];
@@ -66,8 +65,7 @@ class Connection {
 };
 
 int run(int argc, char** argv) {
-  Flags flags(argc, argv,
-              {{"host", "127.0.0.1"}, {"port", "7007"}, {"connections", "1"}, {"pace-us", "500"}});
+  Flags flags(argc, argv, {{"host", "127.0.0.1"}, {"port", "7007"}, {"connections", "1"}, {"pace-us", "500"}});
   std::vector<std::unique_ptr<Connection>> connections;
   std::vector<std::unique_ptr<Prober>> probers;
   std::vector<int> fds;

@@ -11,8 +11,7 @@ namespace godwit::workloads {
 class Flags {
  public:
   // `known` maps each accepted flag, without its dashes, to its default. Exits with 2 on any other.
-  Flags(int argc, char** argv, std::map<std::string, std::string> known)
-      : values_(std::move(known)) {
+  Flags(int argc, char** argv, std::map<std::string, std::string> known) : values_(std::move(known)) {
     for (int i = 1; i < argc; i += 2) {
       std::string name = argv[i];
       auto found = name.starts_with("--") ? values_.find(name.substr(2)) : values_.end();
@@ -37,8 +36,7 @@ class Flags {
  private:
   [[noreturn]] void usage(const char* program, const std::string& wrong) const {
     std::fprintf(stderr, "%s: unknown flag or missing value: %s\nflags:", program, wrong.c_str());
-    for (const auto& [name, value] : values_)
-      std::fprintf(stderr, " --%s (%s)", name.c_str(), value.c_str());
+    for (const auto& [name, value] : values_) std::fprintf(stderr, " --%s (%s)", name.c_str(), value.c_str());
     std::fputc('\n', stderr);
     std::exit(2);
   }

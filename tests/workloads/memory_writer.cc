@@ -91,8 +91,8 @@ class Slice {
   bool check(uint64_t i) {
     const Page& page = pages_[i];
     if (page_holds(page, first_ + i, count_of(i))) return true;
-    error_ = "corrupt page " + std::to_string(first_ + i) + " count " +
-             std::to_string(page.words[1]) + " expected " + std::to_string(count_of(i));
+    error_ = "corrupt page " + std::to_string(first_ + i) + " count " + std::to_string(page.words[1]) + " expected " +
+             std::to_string(count_of(i));
     return false;
   }
 
@@ -126,8 +126,7 @@ void write_forever(Slice& slice, double pages_per_second) {
   auto next = Clock::now();
   while (slice.write(kBatch)) {
     if (pages_per_second <= 0) continue;
-    next += std::chrono::duration_cast<Clock::duration>(
-        std::chrono::duration<double>(kBatch / pages_per_second));
+    next += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(kBatch / pages_per_second));
     // Time lost in a freeze is not made up for: the rate holds, not the sum.
     next = std::max(next, Clock::now() - std::chrono::milliseconds(10));
     std::this_thread::sleep_until(next);
@@ -154,8 +153,7 @@ void answer(int fd, Slices& slices) {
 void print_forever(const Slices& slices, std::chrono::milliseconds interval) {
   for (uint64_t n = 1;; ++n) {
     std::this_thread::sleep_for(interval);
-    if (!write_all(STDOUT_FILENO,
-                   std::to_string(n) + " writes " + std::to_string(total_writes(slices)) + "\n"))
+    if (!write_all(STDOUT_FILENO, std::to_string(n) + " writes " + std::to_string(total_writes(slices)) + "\n"))
       std::exit(1);
   }
 }
@@ -172,27 +170,21 @@ int run(int argc, char** argv) {
   auto threads = static_cast<uint64_t>(std::max(1L, flags.number("threads")));
   uint64_t pages = (static_cast<uint64_t>(flags.number("size-mib")) << 20) / kPageBytes;
   uint64_t each = pages / threads;
-  uint64_t hot =
-      std::max<uint64_t>(1, each * static_cast<uint64_t>(flags.number("hot-percent")) / 100);
+  uint64_t hot = std::max<uint64_t>(1, each * static_cast<uint64_t>(flags.number("hot-percent")) / 100);
   if (each == 0 || hot > each) return std::fputs("too little memory for its threads\n", stderr), 2;
-  void* at =
-      mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* at = mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return std::perror("mmap"), 1;
   madvise(at, pages * kPageBytes, flags.number("huge") ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 
   Slices slices;
   for (uint64_t t = 0; t < threads; ++t)
-    slices.push_back(
-        std::make_unique<Slice>(static_cast<Page*>(at) + t * each, t * each, each, hot));
+    slices.push_back(std::make_unique<Slice>(static_cast<Page*>(at) + t * each, t * each, each, hot));
   int listener = listen_on(static_cast<uint16_t>(flags.number("port")));
   if (!write_all(STDOUT_FILENO, "ready\n")) return 1;
 
-  double pages_per_second =
-      double(flags.number("rate-mib")) * (1 << 20) / kPageBytes / double(threads);
-  for (auto& slice : slices)
-    std::thread(write_forever, std::ref(*slice), pages_per_second).detach();
-  std::thread(print_forever, std::cref(slices), std::chrono::milliseconds(flags.number("line-ms")))
-      .detach();
+  double pages_per_second = double(flags.number("rate-mib")) * (1 << 20) / kPageBytes / double(threads);
+  for (auto& slice : slices) std::thread(write_forever, std::ref(*slice), pages_per_second).detach();
+  std::thread(print_forever, std::cref(slices), std::chrono::milliseconds(flags.number("line-ms"))).detach();
   while (true) {
     int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (fd >= 0) std::thread(answer, fd, std::ref(slices)).detach();

@@ -108,8 +108,7 @@ void Prober::loop() {
     if (!status) failure_ = name_ + ": " + status.error();
     ++ended_;
     changed_.notify_all();
-    if (pace_.count() > 0 && status)
-      changed_.wait_until(lock, began + pace_, [this] { return stopping_ || job_; });
+    if (pace_.count() > 0 && status) changed_.wait_until(lock, began + pace_, [this] { return stopping_ || job_; });
   }
   std::lock_guard lock(mutex_);
   finished_ = true;

@@ -40,8 +40,7 @@ class Redis {
  public:
   Redis(const std::string& host, int port) : context_(redisConnect(host.c_str(), port)) {
     if (context_ == nullptr || context_->err != 0) {
-      std::fprintf(stderr, "%s:%d: %s\n", host.c_str(), port,
-                   context_ == nullptr ? "no memory" : context_->errstr);
+      std::fprintf(stderr, "%s:%d: %s\n", host.c_str(), port, context_ == nullptr ? "no memory" : context_->errstr);
       std::exit(1);
     }
     no_delay(context_->fd);
@@ -67,22 +66,16 @@ class Redis {
   }
 
   Status expect_integer(long long expected) {
-    return check(
-        [&](const redisReply& r) { return r.type == REDIS_REPLY_INTEGER && r.integer == expected; },
-        std::to_string(expected));
+    return check([&](const redisReply& r) { return r.type == REDIS_REPLY_INTEGER && r.integer == expected; },
+                 std::to_string(expected));
   }
   Status expect_status(const char* expected) {
-    return check(
-        [&](const redisReply& r) {
-          return r.type == REDIS_REPLY_STATUS && std::strcmp(r.str, expected) == 0;
-        },
-        expected);
+    return check([&](const redisReply& r) { return r.type == REDIS_REPLY_STATUS && std::strcmp(r.str, expected) == 0; },
+                 expected);
   }
   Status expect_string(std::string_view expected) {
     return check(
-        [&](const redisReply& r) {
-          return r.type == REDIS_REPLY_STRING && std::string_view(r.str, r.len) == expected;
-        },
+        [&](const redisReply& r) { return r.type == REDIS_REPLY_STRING && std::string_view(r.str, r.len) == expected; },
         std::string(expected.substr(0, 40)));
   }
   Status expect_array(const std::vector<std::string>& expected) {
@@ -110,8 +103,8 @@ class Redis {
     const redisReply& r = **reply;
     if (holds(r)) return {};
     std::string got = r.type == REDIS_REPLY_INTEGER ? std::to_string(r.integer)
-                      : r.str != nullptr ? std::string(r.str, std::min<size_t>(r.len, 80))
-                                         : "a reply of type " + std::to_string(r.type) + ", " +
+                      : r.str != nullptr            ? std::string(r.str, std::min<size_t>(r.len, 80))
+                                                    : "a reply of type " + std::to_string(r.type) + ", " +
                                                std::to_string(r.elements) + " elements";
     return std::unexpected("wrong reply: " + got + " instead of " + expected);
   }
@@ -267,10 +260,7 @@ class DataSet {
   Status fill(Redis& redis, size_t mib) {
     keys_ = (mib << 20) / kValueBytes;
     return in_batches(
-        redis,
-        [this, &redis](size_t i) {
-          redis.append({"SET", key(i), value(i)});
-        },
+        redis, [this, &redis](size_t i) { redis.append({"SET", key(i), value(i)}); },
         [&redis](size_t) { return redis.expect_status("OK"); });
   }
 
@@ -278,10 +268,7 @@ class DataSet {
   Status check(Redis& redis) {
     EVP_DigestInit_ex(sha_, EVP_sha256(), nullptr);
     Status status = in_batches(
-        redis,
-        [this, &redis](size_t i) {
-          redis.append({"GET", key(i)});
-        },
+        redis, [this, &redis](size_t i) { redis.append({"GET", key(i)}); },
         [this, &redis](size_t i) -> Status {
           std::string expected = value(i);
           if (auto got = redis.expect_string(expected); !got)
@@ -345,8 +332,7 @@ class Client {
  public:
   explicit Client(const Flags& flags) {
     for (long i = 0; i < flags.number("connections"); ++i)
-      connections_.push_back(
-          std::make_unique<Redis>(flags.text("host"), static_cast<int>(flags.number("port"))));
+      connections_.push_back(std::make_unique<Redis>(flags.text("host"), static_cast<int>(flags.number("port"))));
     for (size_t i = 1; i < connections_.size(); ++i) {
       Worker* worker = workers_.emplace_back(std::make_unique<Worker>(i, *connections_[i])).get();
       if (auto status = worker->prepare(); !status) fail(status.error());
@@ -436,8 +422,7 @@ class Client {
 int main(int argc, char** argv) {
   using namespace godwit::workloads;
   signal(SIGPIPE, SIG_IGN);  // a broken connection is a finding, not an end
-  Flags flags(argc, argv,
-              {{"host", "127.0.0.1"}, {"port", "6379"}, {"connections", "8"}, {"pace-us", "500"}});
+  Flags flags(argc, argv, {{"host", "127.0.0.1"}, {"port", "6379"}, {"connections", "8"}, {"pace-us", "500"}});
   if (flags.number("connections") < 2) {
     std::fputs("--connections: at least 2\n", stderr);
     return 2;

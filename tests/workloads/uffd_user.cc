@@ -20,8 +20,7 @@ int main() {
   void* at = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return std::perror("mmap"), 1;
   uffdio_register range{{reinterpret_cast<uintptr_t>(at), kBytes}, UFFDIO_REGISTER_MODE_MISSING, 0};
-  if (ioctl(static_cast<int>(fd), UFFDIO_REGISTER, &range) != 0)
-    return std::perror("UFFDIO_REGISTER"), 1;
+  if (ioctl(static_cast<int>(fd), UFFDIO_REGISTER, &range) != 0) return std::perror("UFFDIO_REGISTER"), 1;
   std::puts("ready");
   std::fflush(stdout);
   while (true) pause();

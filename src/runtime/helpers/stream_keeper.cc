@@ -81,8 +81,7 @@ int main(int argc, char** argv) {
     if (got <= 0) return 0;  // EIO: the last user of the terminal is gone
     if (dropped > 0) {
       char note[96];
-      int length = std::snprintf(note, sizeof note, "\n[godwit: %llu bytes lost, log not writable]\n",
-                                 dropped);
+      int length = std::snprintf(note, sizeof note, "\n[godwit: %llu bytes lost, log not writable]\n", dropped);
       if (write_all(log, note, static_cast<size_t>(length))) dropped = 0;
     }
     if (!write_all(log, buffer, static_cast<size_t>(got))) dropped += static_cast<size_t>(got);

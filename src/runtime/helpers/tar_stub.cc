@@ -56,10 +56,11 @@ int create(char** argv) {
 }
 
 // The same as tar does for the one entry of an empty directory's archive.
-int restore_empty(const char* directory, unsigned mode, unsigned uid, unsigned gid, long long seconds, long nanoseconds) {
+int restore_empty(const char* directory, unsigned mode, unsigned uid, unsigned gid, long long seconds,
+                  long nanoseconds) {
   const timespec times[2] = {{0, UTIME_OMIT}, {seconds, nanoseconds}};
-  const bool done = chown(directory, uid, gid) == 0 && chmod(directory, mode) == 0 &&
-                    utimensat(AT_FDCWD, directory, times, 0) == 0;
+  const bool done =
+      chown(directory, uid, gid) == 0 && chmod(directory, mode) == 0 && utimensat(AT_FDCWD, directory, times, 0) == 0;
   if (done) return 0;
   std::fprintf(stderr, "Error (godwit's tar stub): %s: %s\n", directory, std::strerror(errno));
   return 1;
