@@ -13,7 +13,7 @@ CONFIG = "/run/tried.toml"
     ('bridge = "br0"', 'bridge = "br0', "tried.toml"),
 ])
 def test_line_of_the_error_is_told(lab, old, new, said):
-    text = (lab.root("node1") / "etc/godwit/godwitd.toml").read_text()
+    text = (lab.root("node1") / "etc/godwit/godwit.toml").read_text()
     assert old in text
     changed = text.replace(old, new)
     line = next(number for number, (before, after) in
@@ -38,7 +38,7 @@ def test_file_that_is_missing(lab):
 
 
 def test_second_agent_on_the_same_host(lab):
-    ended = lab.exec("node1", "godwitd", "--config", "/etc/godwit/godwitd.toml", check=False, timeout_s=10)
+    ended = lab.exec("node1", "godwitd", "--config", "/etc/godwit/godwit.toml", check=False, timeout_s=10)
     assert ended.returncode == 1
     said = ended.stdout + ended.stderr
     assert "10.99.1.1:741" in said and "in use" in said, said

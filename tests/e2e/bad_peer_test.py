@@ -72,7 +72,7 @@ def test_source_that_is_not_among_the_peers(lab, echo):
 def test_agent_refuses_to_start_with_the_name_of_another(lab):
     """As if the certificate of another host had been copied: the agent would be refused by everyone."""
     place = lab.root("node2") / "run/misnamed.toml"
-    place.write_text((lab.root("node2") / "etc/godwit/godwitd.toml").read_text().replace('"node2"\n', '"node9"\n', 1))
+    place.write_text((lab.root("node2") / "etc/godwit/godwit.toml").read_text().replace('"node2"\n', '"node9"\n', 1))
     try:
         ended = lab.exec("node2", "godwitd", "--config", "/run/misnamed.toml", check=False, timeout_s=10)
     finally:

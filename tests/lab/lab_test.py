@@ -94,7 +94,7 @@ def test_up_and_down_can_be_repeated():
 def test_hosts_number_is_chosen():
     lab("up", "--hosts", "3", "--no-agents")
     assert reaches("node1", "10.99.1.3")
-    config = lab("exec", "node3", "--", "cat", "/etc/godwit/godwitd.toml").stdout
+    config = lab("exec", "node3", "--", "cat", "/etc/godwit/godwit.toml").stdout
     assert 'node = "node3"' in config
     assert 'node1 = "10.99.1.1:7410"' in config
 

@@ -7,7 +7,7 @@ import subprocess
 from .lab import STATE
 from .paths import BUILD
 
-CONFIG = "etc/godwit/godwitd.toml"
+CONFIG = "etc/godwit/godwit.toml"
 TLS = "etc/godwit/tls"
 AUTHORITY = STATE / "pki"
 
@@ -18,7 +18,7 @@ def configured(lab, node, *changes):
     path = lab.root(node) / CONFIG
     before = text = path.read_text()
     for old, new in changes:
-        assert old in text, f"'{old}' is not in the lab's godwitd.toml"
+        assert old in text, f"'{old}' is not in the lab's godwit.toml"
         text = text.replace(old, new)
     with _restarted(lab, node, lambda: path.write_text(text), lambda: path.write_text(before)):
         yield

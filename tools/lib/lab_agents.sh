@@ -38,7 +38,7 @@ TOML
     for ((number = 1; number <= $3; number++)); do
       echo "node$number = \"$lan_v4.1.$number:7410\""
     done
-  } >"$(host_root "$1")/etc/godwit/godwitd.toml"
+  } >"$(host_root "$1")/etc/godwit/godwit.toml"
 }
 
 # The certificate authority stays on the machine; a node gets its own certificate and the authority's.
@@ -58,7 +58,7 @@ write_certificates() { # NODE NUMBER
 launch_agent() { # NODE
   local pid=
   ! pid=$(live_process "$lab_state/$1/agent") || die "godwitd on $1 is already running (PID $pid)"
-  run_on "$1" setsid "$bin/godwitd" --config /etc/godwit/godwitd.toml \
+  run_on "$1" setsid "$bin/godwitd" --config /etc/godwit/godwit.toml \
     </dev/null >>"$lab_state/$1/godwitd.log" 2>&1 9>&- &
   remember_process "$lab_state/$1/agent" $!
 }
