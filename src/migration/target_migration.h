@@ -79,7 +79,8 @@ class TargetMigration {
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
-  Result<> attach_network(const google::protobuf::RepeatedPtrField<std::string>& frames);
+  Result<> attach_network();
+  Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
   bool bundle_is_ours() const;
   bool await_receiving(Deadline deadline);

@@ -24,10 +24,13 @@ struct PointName {
   const char* name;
 };
 constexpr PointName kPointNames[] = {
-    {CriuPoint::kRequest, "request"},          {CriuPoint::kPreDump, "pre-dump"},
-    {CriuPoint::kPostDump, "post-dump"},       {CriuPoint::kPostRestore, "post-restore"},
-    {CriuPoint::kNamespacesReady, "post-setup-namespaces"},
-    {CriuPoint::kPreResume, "pre-resume"},     {CriuPoint::kPostResume, "post-resume"},
+    {CriuPoint::kRequest, "request"},
+    {CriuPoint::kPreDump, "pre-dump"},
+    {CriuPoint::kPostDump, "post-dump"},
+    {CriuPoint::kPostRestore, "post-restore"},
+    {CriuPoint::kNamespacesReady, "post-setup-namespaces"}, {CriuPoint::kNetworkUnlock, "network-unlock"},
+    {CriuPoint::kPreResume, "pre-resume"},
+    {CriuPoint::kPostResume, "post-resume"},
 };
 
 std::optional<CriuPoint> point_named(const std::string& script) {
@@ -65,7 +68,8 @@ std::vector<std::filesystem::path> cgroups_not_ours(int socket) {
   if (!its || !ours) return {};
   // Nor what ours are below.
   std::erase_if(*its, [&](const auto& directory) {
-    return std::ranges::any_of(*ours, [&](const auto& our) { return *our.lexically_relative(directory).begin() != ".."; });
+    return std::ranges::any_of(*ours,
+                               [&](const auto& our) { return *our.lexically_relative(directory).begin() != ".."; });
   });
   return *its;
 }
@@ -114,8 +118,7 @@ void CriuBridge::watch_runc(int pidfd) {
 // runC starts criu more than once (it asks for the version first), one after the other.
 void CriuBridge::serve() {
   while (!stopping_) {
-    pollfd items[3] = {
-        {listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {runc_pidfd_.load(), POLLIN, 0}};
+    pollfd items[3] = {{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {runc_pidfd_.load(), POLLIN, 0}};
     if (::poll(items, 3, -1) < 0 && errno != EINTR) break;
     if (items[1].revents != 0) {
       eventfd_t count;
@@ -295,8 +298,8 @@ void CriuBridge::wait_at(CriuPoint point, std::unique_lock<std::mutex>& lock) {
 
 Result<pid_t> CriuBridge::await(CriuPoint point, Deadline deadline) {
   std::unique_lock lock(mutex_);
-  const bool in_time = changed_.wait_until(
-      lock, deadline, [&] { return arrived_.contains(point) || ended_ || refused_; });
+  const bool in_time =
+      changed_.wait_until(lock, deadline, [&] { return arrived_.contains(point) || ended_ || refused_; });
   if (auto arrival = arrived_.find(point); arrival != arrived_.end()) return arrival->second.pid;
   const std::string where = std::string(" before ") + criu_point_name(point);
   if (ended_) return fail(end_reason_ + where);

@@ -29,24 +29,25 @@ namespace godwit {
 
 // Where CRIU can be held. Names are those of CRIU's notifications, kRequest is the request itself.
 enum class CriuPoint {
-  kRequest,      // runC has asked; CRIU has started and not yet been told
-  kPreDump,      // CRIU is ready to dump; the tasks still run
-  kPostDump,     // the images are complete; the tasks are stopped. Refusing makes CRIU resume them
+  kRequest,          // runC has asked; CRIU has started and not yet been told
+  kPreDump,          // CRIU is ready to dump; the tasks still run
+  kPostDump,         // the images are complete; the tasks are stopped. Refusing makes CRIU resume them
   kNamespacesReady,  // restoring: namespaces and mounts are made, no memory has been read from the images
-  kPostRestore,  // everything is restored and runC has recorded it; nothing runs. Refusing makes CRIU kill it
-  kPreResume,    // sockets live again, tasks stand at their last system call
-  kPostResume,   // the tasks run
+  kPostRestore,      // everything is restored and runC has recorded it; nothing runs. Refusing makes CRIU kill it
+  kNetworkUnlock,  // the sockets leave repair mode next, and send
+  kPreResume,        // sockets live again, tasks stand at their last system call
+  kPostResume,       // the tasks run
 };
 const char* criu_point_name(CriuPoint point);
 
 class CriuBridge {
  public:
   struct Settings {
-    std::filesystem::path socket;           // made here; must not exist
-    std::filesystem::path criu;             // the real one
+    std::filesystem::path socket;  // made here; must not exist
+    std::filesystem::path criu;    // the real one
     std::filesystem::path images_directory;
-    std::filesystem::path work_directory;   // CRIU's log goes there
-    std::vector<std::pair<int, int>> descriptors;     // number in criu → descriptor of ours, borrowed
+    std::filesystem::path work_directory;              // CRIU's log goes there
+    std::vector<std::pair<int, int>> descriptors;      // number in criu → descriptor of ours, borrowed
     std::function<void(criu::Options&)> edit_options;  // of the dump or restore request
     std::vector<CriuPoint> hold_at;
     // runC or CRIU has gone before its time, see failure(). Called at once, from the bridge's thread.
@@ -101,7 +102,7 @@ class CriuBridge {
   std::atomic<int> runc_pidfd_ = -1;
   std::atomic<bool> died_ = false;
   bool answered_ = false;  // CRIU has given its final answer; serving thread only
-  bool working_ = false;  // the dump or restore has been asked for; serving thread only
+  bool working_ = false;   // the dump or restore has been asked for; serving thread only
   ScopedFd images_;
   ScopedFd work_;
   std::thread thread_;
