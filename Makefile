@@ -2,7 +2,7 @@
 # on the running kernel) and builds; when that is done already, it costs well under a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench lab-up lab-down clean
+.PHONY: help build demo test bench lint lab-up lab-down clean
 
 help:
 	@echo 'make build     compile godwit, godwitd and what belongs to them (build/default/bin)'
@@ -32,6 +32,9 @@ test:
 	@tools/bootstrap build run test
 	$(compile)
 	@tools/test
+
+lint: build
+	@tools/lint
 
 bench:
 	@tools/bootstrap build run bench

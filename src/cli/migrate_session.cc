@@ -119,7 +119,7 @@ void MigrateSession::check_deadline() {
   client_.abort();
 }
 
-void MigrateSession::end_without_report(std::string error, std::string state, int exit_code) {
+void MigrateSession::end_without_report(const std::string& error, std::string state, int exit_code) {
   if (state.empty()) state = "not known here; 'godwit status" + (id_.empty() ? "" : " " + id_) + "' tells";
   SessionEnd end{report_of_failure(request_, error, state), exit_code};
   end.report.set_migration_id(id_);

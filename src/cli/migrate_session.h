@@ -55,7 +55,7 @@ class MigrateSession {
 
   void begin_cancel();
   void check_deadline();
-  void end_without_report(std::string error, std::string state, int exit_code);
+  void end_without_report(const std::string& error, std::string state, int exit_code);
 
   AgentClient& client_;
   Inbox<SessionEvent>& inbox_;

@@ -28,7 +28,8 @@ constexpr PointName kPointNames[] = {
     {CriuPoint::kPreDump, "pre-dump"},
     {CriuPoint::kPostDump, "post-dump"},
     {CriuPoint::kPostRestore, "post-restore"},
-    {CriuPoint::kNamespacesReady, "post-setup-namespaces"}, {CriuPoint::kNetworkUnlock, "network-unlock"},
+    {CriuPoint::kNamespacesReady, "post-setup-namespaces"},
+    {CriuPoint::kNetworkUnlock, "network-unlock"},
     {CriuPoint::kPreResume, "pre-resume"},
     {CriuPoint::kPostResume, "post-resume"},
 };

@@ -34,7 +34,7 @@ enum class CriuPoint {
   kPostDump,         // the images are complete; the tasks are stopped. Refusing makes CRIU resume them
   kNamespacesReady,  // restoring: namespaces and mounts are made, no memory has been read from the images
   kPostRestore,      // everything is restored and runC has recorded it; nothing runs. Refusing makes CRIU kill it
-  kNetworkUnlock,  // the sockets leave repair mode next, and send
+  kNetworkUnlock,    // the sockets leave repair mode next, and send
   kPreResume,        // sockets live again, tasks stand at their last system call
   kPostResume,       // the tasks run
 };
