@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import http2, leftovers
 from tests.support.intruder import certificate, connect, is_closed, tls_context
+from tests.support.lab import CLIENT
 
 NODE2 = "10.99.1.2"
 CONTROL, DATA = 7410, 7411
@@ -55,6 +56,7 @@ def nothing_left_behind(one_lab):
 @pytest.fixture
 def lab(one_lab, nothing_left_behind):
     """As conftest's, but what is left behind is looked at once, after all of these tests."""
+    one_lab.exec(CLIENT, "ip", "neighbour", "flush", "all")  # an address may have belonged to an earlier container
     return one_lab
 
 
