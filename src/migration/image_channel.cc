@@ -148,8 +148,9 @@ Result<> ImageReceiving::take(const wire::FrameHeader& header, const std::string
         return fail("the source counts other images than have arrived");
       complete_ = true;
       return {};
+    default:
+      return fail("a frame that has no place among images");
   }
-  return fail("a frame of unknown type");
 }
 
 }  // namespace godwit

@@ -6,33 +6,69 @@ namespace godwit::wire {
 
 namespace {
 
-constexpr size_t kTypeAt = 0, kIndexAt = 4, kOffsetAt = 8, kLengthAt = 16;
+constexpr size_t kTypeAt = 0, kIndexAt = 4, kOffsetAt = 8, kLengthAt = 16, kCountAt = 20, kCodecAt = 1;
 
 // All bytes that no field of this version owns.
 bool unused_are_zero(std::string_view bytes) {
-  constexpr std::string_view kZeros("\0\0\0\0\0\0\0\0\0\0\0\0", 12);
-  return bytes.substr(1, 3) == kZeros.substr(0, 3) && bytes.substr(20, 12) == kZeros;
+  constexpr std::string_view kZeros("\0\0\0\0\0\0\0\0", 8);
+  return bytes.substr(2, 2) == kZeros.substr(0, 2) && bytes.substr(24, 8) == kZeros;
 }
 
 struct Bounds {
   uint32_t index_max;
   uint32_t length_min;
   uint32_t length_max;
+  uint64_t offset_max = 0;
+  uint32_t runs_max = 0;  // 0: none allowed, else at least one
+  Codec codec_max = Codec::kNone;
 };
 
 Result<Bounds> bounds_of(FrameType type) {
   switch (type) {
     case FrameType::kFileBegin:
-      return Bounds{kImageFilesMax - 1, 1, kImageNameBytesMax};
+      return Bounds{.index_max = kImageFilesMax - 1, .length_min = 1, .length_max = kImageNameBytesMax};
     case FrameType::kFileData:
-      return Bounds{kImageFilesMax - 1, 1, kFramePayloadMax};
+      return Bounds{.index_max = kImageFilesMax - 1,
+                    .length_min = 1,
+                    .length_max = kFramePayloadMax,
+                    .offset_max = kImageBytesMax};
     case FrameType::kFileEnd:
-      return Bounds{kImageFilesMax - 1, 0, 0};
+      return Bounds{.index_max = kImageFilesMax - 1, .length_min = 0, .length_max = 0, .offset_max = kImageBytesMax};
     case FrameType::kImagesEnd:
     case FrameType::kSmallFilesEnd:
-      return Bounds{kImageFilesMax, 0, 0};
+      return Bounds{.index_max = kImageFilesMax, .length_min = 0, .length_max = 0, .offset_max = kImageBytesMax};
+    case FrameType::kPages:
+      return Bounds{.index_max = kSpaceIdMax,
+                    .length_min = kRunBytes,
+                    .length_max = kPagesPayloadMax,
+                    .runs_max = kRunsPerFrame,
+                    .codec_max = Codec::kZstd};
+    case FrameType::kPageRequest:
+      return Bounds{.index_max = kSpaceIdMax,
+                    .length_min = kRunBytes,
+                    .length_max = kRunsPerFrame * kRunBytes,
+                    .runs_max = kRunsPerFrame};
+    case FrameType::kMemoryMap:
+      return Bounds{.index_max = kSpaceIdMax, .length_min = 1, .length_max = kFramePayloadMax};
+    case FrameType::kRoundEnd:
+      return Bounds{.index_max = kRoundsMax, .length_min = 0, .length_max = 0};
+    case FrameType::kMapsEnd:
+      return Bounds{.index_max = kSpacesMax, .length_min = 0, .length_max = 0};
+    case FrameType::kFrozen:
+    case FrameType::kPagesEnd:
+      return Bounds{.index_max = 0, .length_min = 0, .length_max = 0};
   }
   return fail("frame of unknown type " + std::to_string(static_cast<int>(type)));
+}
+
+Result<> check_count(const FrameHeader& header, const Bounds& bounds) {
+  if (header.count > bounds.runs_max || (bounds.runs_max > 0 && header.count == 0))
+    return fail("frame of " + std::to_string(header.count) + " runs");
+  if (header.length < header.count * kRunBytes) return fail("frame shorter than its runs");
+  if (header.type == FrameType::kPageRequest && header.length != header.count * kRunBytes)
+    return fail("request of another length than its runs");
+  if (header.codec > bounds.codec_max) return fail("frame packed in an unknown way");
+  return {};
 }
 
 bool is_name_char(char c) {
@@ -47,6 +83,8 @@ void encode_frame_header(const FrameHeader& header, char* out) {
   put_le(out + kIndexAt, header.index);
   put_le(out + kOffsetAt, header.offset);
   put_le(out + kLengthAt, header.length);
+  put_le(out + kCountAt, header.count);
+  out[kCodecAt] = static_cast<char>(header.codec);
 }
 
 Result<FrameHeader> decode_frame_header(std::string_view bytes) {
@@ -56,14 +94,16 @@ Result<FrameHeader> decode_frame_header(std::string_view bytes) {
   header.index = get_le<uint32_t>(&bytes[kIndexAt]);
   header.offset = get_le<uint64_t>(&bytes[kOffsetAt]);
   header.length = get_le<uint32_t>(&bytes[kLengthAt]);
+  header.count = get_le<uint32_t>(&bytes[kCountAt]);
+  header.codec = static_cast<Codec>(bytes[kCodecAt]);
   TRY_ASSIGN(const Bounds bounds, bounds_of(header.type));
   if (!unused_are_zero(bytes)) return fail("frame with bits set that version 1.0 does not have");
-  if (header.index > bounds.index_max) return fail("frame for file number " + std::to_string(header.index));
+  if (header.index > bounds.index_max) return fail("frame with index " + std::to_string(header.index));
   if (header.length < bounds.length_min || header.length > bounds.length_max)
     return fail("frame of " + std::to_string(header.length) + " bytes");
-  if (header.type == FrameType::kFileBegin && header.offset != 0)
-    return fail("file that begins at " + std::to_string(header.offset));
-  if (header.offset > kImageBytesMax - header.length) return fail("frame at offset " + std::to_string(header.offset));
+  TRY(check_count(header, bounds));
+  if (header.offset > bounds.offset_max || (bounds.offset_max > 0 && header.offset > bounds.offset_max - header.length))
+    return fail("frame at offset " + std::to_string(header.offset));
   return header;
 }
 

@@ -1,11 +1,11 @@
 // Frames: what a data connection carries after its Hello (hello.h). A frame is a header of 32 bytes
 // and `length` bytes of payload. All integers are little-endian.
 //
-//   0 u8 type   1 u8 flags, zero   2 u16 zero   4 u32 index   8 u64 offset   16 u32 length   20 u32
-//   zero 24 u64 zero (for memory pages)
+//   0 u8 type   1 u8 codec   2 u16 zero   4 u32 index   8 u64 offset   16 u32 length   20 u32 count
+//   24 u64 zero
 //
-// Image files, in version 1.0. Each file is opened, filled from front to back and ended; several
-// files may be open at once and their frames interleaved:
+// Image files. Each file is opened, filled from front to back and ended; several files may be open at once and their
+// frames interleaved:
 //
 //   FileBegin   index = number of the file, counted from 0 in order of FileBegin; payload = its
 //   name FileData    index; offset = where the payload belongs = bytes of this file sent so far
@@ -14,6 +14,20 @@
 //                  so that a restore can begin while memory is still on its way
 //   ImagesEnd   index = number of files, all ended; offset = bytes of all files; the last image
 //   frame
+//
+// Memory, on connections of its own (channels 1 to N; all pages of one 2 MiB region on the same one, so that a later
+// copy of a page never arrives before an earlier one) and, as answers to PageRequest, on channel N+1:
+//
+//   Pages       index = address space; count = runs; payload = the runs (page_runs.h), then the contents of those that
+//               are not zero, one after the other, together at most kPagesPerFrame pages; compressed as a whole if
+//               codec says so
+//   RoundEnd    index = number of the round, from 1
+//   Frozen      the container stands still: pages that follow are owed ones. On channel 1 the maps come next
+//   MemoryMap   index = address space; payload = part of its map (memory/memory_map.h), in order of address
+//   MapsEnd     index = number of address spaces that have a map
+//   PagesEnd    no page is owed on this channel any more
+//   PageRequest target to source, channel N+1: index = address space; count = runs; payload = runs of owed pages that
+//               the container waits for
 //
 // An unknown type, and anything but zero where zero is asked for, is an error: a sender uses only
 // what the lower minor version of both sides has. A receiver closes the connection on any error.
@@ -33,6 +47,17 @@ inline constexpr size_t kFrameHeaderBytes = 32;
 // connection.
 inline constexpr uint32_t kFramePayloadMax = uint32_t{1} << 20;
 
+// Of one Pages or PageRequest frame: as many runs as pages fit, and room for some runs of zeros.
+inline constexpr uint32_t kPagesPerFrame = 256;
+inline constexpr uint32_t kRunsPerFrame = 512;
+inline constexpr uint32_t kRunBytes = 16;
+inline constexpr uint32_t kPagesPayloadMax = kFramePayloadMax + kRunsPerFrame * kRunBytes;
+
+// A pid of the kernel's (PID_MAX_LIMIT, 2^22); processes of one container; rounds of one migration.
+inline constexpr uint32_t kSpaceIdMax = uint32_t{1} << 22;
+inline constexpr uint32_t kSpacesMax = uint32_t{1} << 16;
+inline constexpr uint32_t kRoundsMax = 10'000;
+
 inline constexpr uint32_t kImageFilesMax = 4096;
 inline constexpr size_t kImageNameBytesMax = 128;
 // 1 TiB, for one file and for all: no sum of offset and length can overflow.
@@ -44,14 +69,25 @@ enum class FrameType : uint8_t {
   kFileEnd = 3,
   kImagesEnd = 4,
   kSmallFilesEnd = 5,
-  // 16 to 31: memory pages
+  kPages = 16,
+  kRoundEnd = 17,
+  kFrozen = 18,
+  kMemoryMap = 19,
+  kMapsEnd = 20,
+  kPagesEnd = 21,
+  kPageRequest = 22,
 };
+
+// How the contents of a Pages frame are packed.
+enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };
 
 struct FrameHeader {
   FrameType type = FrameType::kFileBegin;
   uint32_t index = 0;
   uint64_t offset = 0;
   uint32_t length = 0;  // of the payload that follows
+  uint32_t count = 0;   // runs, in Pages and PageRequest
+  Codec codec = Codec::kNone;
 
   friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
 };

@@ -29,6 +29,13 @@ TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
            FrameHeader{FrameType::kFileData, 0, kImageBytesMax - kFramePayloadMax, kFramePayloadMax},
            FrameHeader{FrameType::kFileEnd, 7, kImageBytesMax, 0},
            FrameHeader{FrameType::kImagesEnd, kImageFilesMax, kImageBytesMax, 0},
+           FrameHeader{FrameType::kPages, kSpaceIdMax, 0, kPagesPayloadMax, kRunsPerFrame, Codec::kZstd},
+           FrameHeader{FrameType::kPageRequest, 1, 0, kRunsPerFrame * kRunBytes, kRunsPerFrame},
+           FrameHeader{FrameType::kMemoryMap, 1, 0, kFramePayloadMax},
+           FrameHeader{FrameType::kRoundEnd, kRoundsMax},
+           FrameHeader{FrameType::kMapsEnd, kSpacesMax},
+           FrameHeader{FrameType::kFrozen},
+           FrameHeader{FrameType::kPagesEnd},
        }) {
     auto decoded = decode_frame_header(encoded(header));
     ASSERT_TRUE(decoded) << decoded.error().text();
@@ -51,7 +58,22 @@ TEST(FrameHeader, BeyondAnyLimitIsAnError) {
            FrameHeader{FrameType::kFileEnd, 0, kImageBytesMax + 1, 0},
            FrameHeader{FrameType::kImagesEnd, kImageFilesMax + 1, 0, 0},
            FrameHeader{FrameType{0}, 0, 0, 0},
-           FrameHeader{FrameType{16}, 0, 0, 0},
+           FrameHeader{FrameType{15}, 0, 0, 0},
+           FrameHeader{FrameType{23}, 0, 0, 0},
+           FrameHeader{FrameType::kFileData, 0, 0, 4096, 1},
+           FrameHeader{FrameType::kFileData, 0, 0, 4096, 0, Codec::kLz4},
+           FrameHeader{FrameType::kPages, 1, 0, kRunBytes, 0},
+           FrameHeader{FrameType::kPages, 1, 0, kRunBytes, 2},
+           FrameHeader{FrameType::kPages, 1, 4096, kRunBytes, 1},
+           FrameHeader{FrameType::kPages, 1, 0, kPagesPayloadMax, kRunsPerFrame + 1},
+           FrameHeader{FrameType::kPages, 1, 0, kPagesPayloadMax + 1, kRunsPerFrame},
+           FrameHeader{FrameType::kPages, kSpaceIdMax + 1, 0, kRunBytes, 1},
+           FrameHeader{FrameType::kPages, 1, 0, 4096, 1, Codec{3}},
+           FrameHeader{FrameType::kPageRequest, 1, 0, kRunBytes + 1, 1},
+           FrameHeader{FrameType::kPageRequest, 1, 0, kRunBytes, 1, Codec::kLz4},
+           FrameHeader{FrameType::kMemoryMap, 1, 0, kFramePayloadMax + 1},
+           FrameHeader{FrameType::kMapsEnd, kSpacesMax + 1},
+           FrameHeader{FrameType::kFrozen, 1},
            FrameHeader{FrameType{255}, 0, 0, 0},
        })
     EXPECT_FALSE(decode_frame_header(encoded(header)))
@@ -76,12 +98,12 @@ TEST(FrameHeader, EveryTruncationIsAnError) {
 TEST(FrameHeader, RandomBytesNeverDecodeOutOfBounds) {
   for (int i = 0; i < 20'000; ++i) {
     std::string bytes = random_bytes(kFrameHeaderBytes);
-    bytes[0] = static_cast<char>(1 + i % 4);
+    bytes[0] = static_cast<char>(1 + i % 5);
     for (size_t at : {1, 2, 3, 6, 7, 14, 15, 19}) bytes[at] = 0;
     bytes.replace(20, 12, 12, '\0');
     auto header = decode_frame_header(bytes);
     if (!header) continue;
-    EXPECT_LE(header->length, kFramePayloadMax);
+    EXPECT_LE(header->length, kPagesPayloadMax);
     EXPECT_LE(header->index, kImageFilesMax);
     EXPECT_LE(header->offset + header->length, kImageBytesMax);
   }
