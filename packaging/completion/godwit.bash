@@ -7,7 +7,10 @@
 _godwit_options()
 {
     case $1 in
-        migrate) echo "--to --mode --json --quiet --socket --help" ;;
+        migrate)
+            echo "--to --mode --downtime-max --rounds-max --timeout --at-limit --throttle --no-throttle --streams" \
+                "--compress --bandwidth-max --json --quiet --socket --help"
+            ;;
         check) echo "--to --json --socket --help" ;;
         ps | status) echo "--json --quiet --socket --help" ;;
         cancel) echo "--socket --help" ;;
@@ -23,9 +26,11 @@ _godwit_value()
 {
     case $1 in
         --mode) COMPREPLY=($(compgen -W "auto cold precopy postcopy hybrid" -- "$2")) ;;
+        --at-limit) COMPREPLY=($(compgen -W "roll-back take-downtime" -- "$2")) ;;
+        --compress) COMPREPLY=($(compgen -W "auto none lz4 zstd" -- "$2")) ;;
         --dir | --ca | --out) compopt -o filenames; COMPREPLY=($(compgen -d -- "$2")) ;;
         --socket) compopt -o filenames; COMPREPLY=($(compgen -f -- "$2")) ;;
-        --to | --days | --ip) COMPREPLY=() ;;
+        --to | --days | --ip | --downtime-max | --rounds-max | --timeout | --streams | --bandwidth-max) COMPREPLY=() ;;
         *) return 1 ;;
     esac
 }

@@ -33,6 +33,8 @@ std::string format_ms(double ms) {
   return long_time(ms);
 }
 
+std::string format_us(double us) { return us >= 0 && us < 999.5 ? fmt::format("{:.0f} us", us) : format_ms(us / 1000); }
+
 std::string format_bytes(double bytes) {
   static constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   if (!(bytes >= 0) || std::isinf(bytes)) return "-";

@@ -15,6 +15,9 @@ std::string format_ms(double ms);
 // Powers of 1024 with three significant digits: "512 B", "1.50 KiB", "256 MiB".
 std::string format_bytes(double bytes);
 
+// "85 us", "1.20 ms": a time of which microseconds matter. Negative and NaN: "-".
+std::string format_us(double us);
+
 // "350 MiB/s"; "-" if not positive.
 std::string format_rate(double bytes_per_second);
 

@@ -25,6 +25,13 @@ TEST(Format, WhatIsNoTimeIsADash) {
   EXPECT_EQ(format_ms(std::numeric_limits<double>::infinity()), "-");
 }
 
+TEST(Format, MicrosecondsStayUntilTheyAreAMillisecond) {
+  EXPECT_EQ(format_us(84.7), "85 us");
+  EXPECT_EQ(format_us(999.7), "1.00 ms");
+  EXPECT_EQ(format_us(1'234'000), "1.23 s");
+  EXPECT_EQ(format_us(-1), "-");
+}
+
 TEST(Format, BytesGrowThroughTheUnits) {
   EXPECT_EQ(format_bytes(0), "0 B");
   EXPECT_EQ(format_bytes(1023), "1023 B");

@@ -29,6 +29,30 @@ json phases_json(const control::Report& report) {
   return phases;
 }
 
+json rounds_json(const control::Report& report) {
+  json rounds = json::array();
+  for (const control::Round& round : report.rounds()) {
+    rounds.push_back({{"pages", round.pages()},
+                      {"bytes", round.bytes()},
+                      {"ms", rounded(round.ms())},
+                      {"pages_zero", round.pages_zero()},
+                      {"dirty_pages_per_second", rounded(round.dirty_pages_per_second())},
+                      {"estimated_downtime_ms", rounded(round.estimated_downtime_ms())}});
+  }
+  return rounds;
+}
+
+// Zeros where there was none.
+json postcopy_json(const control::PostCopy& postcopy) {
+  return {{"pages", postcopy.pages()},
+          {"faults", postcopy.faults()},
+          {"ms", rounded(postcopy.ms())},
+          {"faults_remote", postcopy.faults_remote()},
+          {"fault_p50_us", rounded(postcopy.fault_p50_us())},
+          {"fault_p99_us", rounded(postcopy.fault_p99_us())},
+          {"fault_max_us", rounded(postcopy.fault_max_us())}};
+}
+
 template <typename Texts>
 json texts_json(const Texts& texts) {
   json list = json::array();
@@ -77,7 +101,6 @@ json migration_json(const control::Migration& migration) {
 std::string report_json(const control::Report& report) {
   json figures = json::object();
   for (const auto& [name, value] : report.figures()) figures[name] = value;
-  // The control API has no rounds and no post-copy yet: an empty list and zeros say that none were.
   return one_line({{"outcome", report.outcome()},
                    {"mode", mode_name(report.mode())},
                    {"downtime_ms", rounded(report.downtime_ms())},
@@ -85,8 +108,8 @@ std::string report_json(const control::Report& report) {
                    {"bytes_sent", report.bytes_sent()},
                    {"pages_sent", report.pages_sent()},
                    {"pages_zero", report.pages_zero()},
-                   {"rounds", json::array()},
-                   {"postcopy", {{"pages", 0}, {"faults", 0}, {"ms", 0}}},
+                   {"rounds", rounds_json(report)},
+                   {"postcopy", postcopy_json(report.postcopy())},
                    {"phases", phases_json(report)},
                    {"error", text_or_null(report.error())},
                    {"id", text_or_null(report.migration_id())},
@@ -96,6 +119,8 @@ std::string report_json(const control::Report& report) {
                    {"state", text_or_null(report.state())},
                    {"notes", texts_json(report.notes())},
                    {"log", texts_json(report.log())},
+                   {"tracking", text_or_null(report.tracking())},
+                   {"throttle_percent_max", report.throttle_percent_max()},
                    {"figures", figures}});
 }
 

@@ -13,24 +13,16 @@ namespace godwit::cli {
 
 namespace {
 
-control::MigrateRequest request_of(const MigrateOptions& options) {
-  control::MigrateRequest request;
-  request.set_container(options.container);
-  request.set_target(options.target);
-  request.set_mode(options.mode);
-  return request;
-}
-
 Result<> check_names(const MigrateOptions& options) {
-  TRY(check_name("container name", options.container));
-  return check_name("node name", options.target);
+  TRY(check_name("container name", options.request.container()));
+  return check_name("node name", options.request.target());
 }
 
 // Nothing was asked of an agent yet.
 int fail_early(const MigrateOptions& options, const Console& console, const std::string& error, int exit_code) {
   console.complain(error);
   if (options.json) {
-    const auto report = report_of_failure(request_of(options), error, "as before: the migration had not begun");
+    const auto report = report_of_failure(options.request, error, "as before: the migration had not begun");
     console.out(report_json(report) + "\n");
   }
   return exit_code;
@@ -50,7 +42,7 @@ int run(const MigrateOptions& options, const Context& context) {
   if (!client) return fail_early(options, console, client.error().text(), exit_code_of(client.error()));
 
   const auto display = make_progress_display(console, options.quiet ? Quiet::kYes : Quiet::kNo);
-  const SessionEnd end = MigrateSession(**client, inbox, *display).run(request_of(options));
+  const SessionEnd end = MigrateSession(**client, inbox, *display).run(options.request);
   if (options.json) {
     if (!options.quiet && !end.report.error().empty()) console.complain(end.report.error());
     console.out(report_json(end.report) + "\n");

@@ -82,6 +82,85 @@ TEST(Migrate, ModeAndNamesArriveAtTheAgent) {
   EXPECT_EQ(got.mode(), control::POSTCOPY);
 }
 
+// What of REQUEST the agent gets for `godwit migrate web --to node2 OPTIONS…`.
+control::MigrateRequest request_for(const std::vector<std::string>& options) {
+  control::MigrateRequest got;
+  FakeAnswers answers;
+  answers.migrate = [&](const control::MigrateRequest& request, FakeCall& call) -> Result<> {
+    got = request;
+    call.send(report_with("migrated"));
+    return {};
+  };
+  FakeAgent agent(answers);
+  std::vector<std::string> arguments = kMigrate;
+  arguments.insert(arguments.end(), options.begin(), options.end());
+  EXPECT_EQ(run_godwit(agent.socket(), arguments).exit_code, 0);
+  return got;
+}
+
+TEST(MigrateOptions, NotGivenIsTheAgentsDefault) {
+  control::MigrateRequest expected;
+  expected.set_container("web");
+  expected.set_target("node2");
+  EXPECT_EQ(request_for({}).SerializeAsString(), expected.SerializeAsString());
+}
+
+TEST(MigrateOptions, HowMemoryTravelsArrivesAtTheAgent) {
+  const auto got = request_for({"--mode", "precopy", "--downtime-max", "0.1s", "--rounds-max", "7", "--timeout", "2min",
+                                "--at-limit", "take-downtime", "--no-throttle", "--streams", "16", "--compress", "lz4",
+                                "--bandwidth-max", "1gbit", "--tracking", "soft-dirty"});
+  EXPECT_EQ(got.mode(), control::PRECOPY);
+  EXPECT_EQ(got.downtime_max_ms(), 100);
+  EXPECT_EQ(got.rounds_max(), 7U);
+  EXPECT_EQ(got.timeout_s(), 120);
+  EXPECT_EQ(got.at_limit(), control::TAKE_DOWNTIME);
+  EXPECT_EQ(got.throttling(), control::NO_THROTTLE);
+  EXPECT_EQ(got.streams(), 16U);
+  EXPECT_EQ(got.compression(), control::LZ4);
+  EXPECT_EQ(got.bandwidth_max(), 125'000'000U);
+  EXPECT_EQ(got.tracking(), control::SOFT_DIRTY);
+  EXPECT_EQ(request_for({"--throttle"}).throttling(), control::THROTTLE);
+  EXPECT_EQ(run_godwit("/nowhere", {"migrate", "web", "--to", "node2", "--throttle", "--no-throttle"}).exit_code, 2);
+}
+
+TEST(MigrateOptions, BadValueIsAUsageErrorThatSaysWhatIsGood) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--downtime-max", "50", "50ms"},   {"--rounds-max", "0", "1 to"},         {"--timeout", "soon", "2min"},
+      {"--at-limit", "panic", "roll-b"},  {"--streams", "17", "1 to 16"},        {"--compress", "gzip", "zstd"},
+      {"--bandwidth-max", "50mb", "bit"}, {"--tracking", "guess", "soft-dirty"}, {"--mode", "warp", "hybrid"}};
+  for (const auto& option : wrong) {
+    const Ran ran = run_godwit("/nowhere", {"migrate", "web", "--to", "node2", option[0], option[1]});
+    EXPECT_EQ(ran.exit_code, 2) << option[0];
+    // --tracking is not told of: it is for tests.
+    if (option[0] != "--tracking") {
+      EXPECT_NE(ran.err.find(option[0]), std::string::npos) << ran.err;
+    }
+    EXPECT_NE(ran.err.find("'" + option[1] + "' is not"), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find(option[2]), std::string::npos) << ran.err;
+  }
+}
+
+TEST(Migrate, EveryRoundLeavesALine) {
+  FakeAnswers answers;
+  answers.migrate = [](const control::MigrateRequest&, FakeCall& call) -> Result<> {
+    for (uint32_t number : {1, 2}) {
+      control::Progress progress = progress_event(kId, "rounds", number == 1 ? 0 : 4096);
+      progress.set_round(number);
+      progress.mutable_round_ended()->set_pages(100 * number);
+      call.send(progress);
+    }
+    call.send(report_with("migrated"));
+    return {};
+  };
+  FakeAgent agent(answers);
+  for (On on : {On::kPipe, On::kTerminal}) {
+    const Ran ran = run_godwit(agent.socket(), kMigrate, on);
+    EXPECT_NE(ran.err.find("100 pages"), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find("round 2"), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find("200 pages"), std::string::npos) << ran.err;
+  }
+}
+
 TEST(Migrate, TerminalIsLeftWithFinishedPhasesOnly) {
   FakeAgent agent(ends_with("rolled_back"));
   const Ran ran = run_godwit(agent.socket(), kMigrate, On::kTerminal);

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "cli/exit_code.h"
-#include "cli/mode.h"
+#include "cli/memory_options.h"
 
 namespace godwit::cli {
 
@@ -25,7 +25,6 @@ CLI::App* add_command(CLI::App& app, CommandLine& line, Options& options, const 
 
 struct AllOptions {
   MigrateOptions migrate;
-  std::string mode = "auto";
   CheckOptions check;
   PsOptions ps;
   StatusOptions status;
@@ -36,14 +35,11 @@ struct AllOptions {
 };
 
 void add_migrate_and_check(CLI::App& app, CommandLine& line, AllOptions& all) {
-  CLI::App* migrate = app.add_subcommand("migrate", "Move a running container to another host");
-  migrate->callback([&line, &all] {
-    all.migrate.mode = mode_named(all.mode).value_or(control::AUTO);
-    line.command = all.migrate;
-  });
-  migrate->add_option("NAME", all.migrate.container, "Container, as runc list shows it")->required();
-  migrate->add_option("--to", all.migrate.target, "Node to move it to")->required();
-  migrate->add_option("--mode", all.mode, "How memory travels [auto]")->check(CLI::IsMember(mode_names()));
+  CLI::App* migrate = add_command(app, line, all.migrate, "migrate", "Move a running container to another host");
+  control::MigrateRequest& request = all.migrate.request;
+  migrate->add_option("NAME", *request.mutable_container(), "Container, as runc list shows it")->required();
+  migrate->add_option("--to", *request.mutable_target(), "Node to move it to")->required();
+  add_memory_options(*migrate, request);
   migrate->add_flag("--json", all.migrate.json, "The report as one JSON object on standard output");
   migrate->add_flag("-q,--quiet", all.migrate.quiet, "No progress on standard error");
 

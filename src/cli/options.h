@@ -13,9 +13,7 @@ namespace godwit::cli {
 inline constexpr const char* kSocketDefault = "/run/godwit/godwitd.sock";
 
 struct MigrateOptions {
-  std::string container;
-  std::string target;
-  control::Mode mode = control::AUTO;
+  control::MigrateRequest request;
   bool json = false;
   bool quiet = false;  // no progress
 };

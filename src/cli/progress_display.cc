@@ -21,6 +21,7 @@ class TerminalDisplay : public ProgressDisplay {
   ~TerminalDisplay() override { erase(); }
 
   void progress(const control::Progress& event) override {
+    if (event.has_round_ended()) put_above(round_line(++rounds_ended_, event.round_ended(), style()));
     if (const auto finished = state_.take(event, Clock::now())) {
       put_above(finished_line(*finished, PhaseEnd::kDone, style()));
     } else {
@@ -66,6 +67,7 @@ class TerminalDisplay : public ProgressDisplay {
   const Console& console_;
   ProgressState state_;
   size_t frame_ = 0;
+  uint32_t rounds_ended_ = 0;
   std::string shown_;
   bool closed_ = false;
 };
@@ -78,6 +80,8 @@ class PlainDisplay : public ProgressDisplay {
     const auto now = Clock::now();
     const std::string before = state_.phase();
     state_.take(event, now);
+    if (event.has_round_ended())
+      console_.err(plain_round_line(state_, now, ++rounds_ended_, event.round_ended()) + "\n");
     if (!event.phase_begins() && !before.empty() && now - written_ < kPlainInterval) return;
     console_.err(plain_line(state_, now) + "\n");
     written_ = now;
@@ -91,6 +95,7 @@ class PlainDisplay : public ProgressDisplay {
  private:
   const Console& console_;
   ProgressState state_;
+  uint32_t rounds_ended_ = 0;
   Clock::time_point written_;
 };
 

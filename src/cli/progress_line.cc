@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/format.h"
+#include "cli/memory_text.h"
 
 namespace godwit::cli {
 
@@ -73,6 +74,12 @@ std::string bar_text(const ProgressState& state, bool utf8) {
   return bar(static_cast<double>(state.bytes()) / static_cast<double>(state.bytes_expected()), kBarCells, utf8);
 }
 
+// Where in the memory phases it is.
+std::string memory_text(const ProgressState& state) {
+  if (state.pages_left() > 0) return fmt::format("{} pages left", state.pages_left());
+  return state.round() > 0 ? fmt::format("round {}", state.round()) : "";
+}
+
 // A mark and a phase's name, and what fits behind them.
 std::string marked(std::string_view color, std::string_view mark, const std::string& phase, std::vector<Field> fields,
                    const LineStyle& style) {
@@ -95,11 +102,9 @@ std::string bar(double part, size_t cells, bool utf8) {
 
 std::string live_line(const ProgressState& state, Clock::time_point now, size_t frame, const LineStyle& style) {
   const double rate = state.bytes_per_second();
-  const std::vector<Field> fields = {{format_ms(state.elapsed_ms(now)), 0},
-                                     {bytes_text(state), 1},
-                                     {rate > 0 ? format_rate(rate) : "", 2},
-                                     {bar_text(state, style.utf8), 3},
-                                     {printable(state.text()), 4}};
+  const std::vector<Field> fields = {{format_ms(state.elapsed_ms(now)), 0},  {bytes_text(state), 1},
+                                     {rate > 0 ? format_rate(rate) : "", 2}, {memory_text(state), 3},
+                                     {bar_text(state, style.utf8), 4},       {printable(state.text()), 5}};
   const std::string phase = state.phase().empty() ? "waiting" : state.phase();
   return marked(kCyan, spinner(frame, style.utf8), phase, fields, style);
 }
@@ -112,9 +117,26 @@ std::string finished_line(const FinishedPhase& phase, PhaseEnd end, const LineSt
                 {{padded(format_ms(phase.ms), 8), 0}, {bytes, 1}, {printable(phase.text), 2}}, style);
 }
 
+std::string round_line(uint32_t number, const control::Round& round, const LineStyle& style) {
+  std::vector<Field> fields;
+  // The estimate is what the next decision hangs on: it stays longest, after the time.
+  for (auto& text : round_fields(round)) fields.push_back({std::move(text), static_cast<int>(fields.size())});
+  if (round.estimated_downtime_ms() > 0) fields.back().rank = 0;
+  fields.front().text = padded(fields.front().text, 8);
+  return marked(kCyan, style.utf8 ? "·" : ".", fmt::format("round {}", number), std::move(fields), style);
+}
+
+std::string plain_round_line(const ProgressState& state, Clock::time_point now, uint32_t number,
+                             const control::Round& round) {
+  std::string line = fmt::format("{:>9}  round {}:", format_ms(state.elapsed_ms(now)), number);
+  for (const auto& text : round_fields(round)) line += (line.ends_with(':') ? " " : ", ") + text;
+  return line;
+}
+
 std::string plain_line(const ProgressState& state, Clock::time_point now) {
   std::string line = fmt::format("{:>9}  {}", format_ms(state.elapsed_ms(now)), printable(state.phase()));
   if (!state.text().empty()) line += ": " + printable(state.text());
+  if (const auto memory = memory_text(state); !memory.empty()) line += ", " + memory;
   if (state.bytes() > 0) line += " (" + bytes_text(state) + " sent)";
   return line;
 }

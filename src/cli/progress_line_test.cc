@@ -76,6 +76,34 @@ TEST_F(ProgressLine, PlainLinesSayThePhaseAndTheTime) {
   EXPECT_EQ(plain_line(state, start + 1s), "   1.00 s  dump: doing dump (50.0 MiB/100 MiB sent)");
 }
 
+control::Round some_round() {
+  control::Round round;
+  round.set_pages(1200);
+  round.set_bytes(1200 * 4096);
+  round.set_ms(12);
+  round.set_dirty_pages_per_second(2560);
+  round.set_estimated_downtime_ms(21.5);
+  return round;
+}
+
+TEST_F(ProgressLine, ARoundLeavesALineWithWhatTheNextDecisionHangsOn) {
+  EXPECT_EQ(round_line(2, some_round(), {120, false, false}),
+            ". round 2       12.0 ms   1200 pages  4.69 MiB  391 MiB/s  written 10.0 MiB/s  downtime now 21.5 ms");
+  EXPECT_EQ(round_line(2, some_round(), {60, false, false}),
+            ". round 2       12.0 ms   1200 pages  downtime now 21.5 ms")
+      << "what is left out is what matters least";
+  EXPECT_EQ(plain_round_line(state, start + 1s, 2, some_round()),
+            "   1.00 s  round 2: 12.0 ms, 1200 pages, 4.69 MiB, 391 MiB/s, written 10.0 MiB/s, downtime now 21.5 ms");
+}
+
+TEST_F(ProgressLine, PagesLeftAreShownInPostCopy) {
+  control::Progress left = event("post-copy", true, 1100, 0);
+  left.set_pages_left(777);
+  state.take(left, start + 1100ms);
+  EXPECT_EQ(plain_line(state, start + 1100ms), "   1.10 s  post-copy: doing post-copy, 777 pages left (50.0 MiB sent)");
+  EXPECT_NE(live_line(state, start + 1100ms, 0, {120, false, false}).find("777 pages left"), std::string::npos);
+}
+
 TEST(Bar, IsFullOnlyAtTheEnd) {
   EXPECT_EQ(bar(0, 4, false), "[----]   0%");
   EXPECT_EQ(bar(0.5, 4, false), "[##--]  50%");

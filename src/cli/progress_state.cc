@@ -37,6 +37,8 @@ std::optional<FinishedPhase> ProgressState::take(const control::Progress& event,
   }
   bytes_ = bytes;
   bytes_expected_ = event.bytes_expected();
+  round_ = event.round();
+  pages_left_ = event.pages_left();
   return finished;
 }
 

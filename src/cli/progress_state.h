@@ -29,6 +29,8 @@ class ProgressState {
   const std::string& text() const { return text_; }
   uint64_t bytes() const { return bytes_; }
   uint64_t bytes_expected() const { return bytes_expected_; }
+  uint32_t round() const { return round_; }            // 0: not in a round
+  uint64_t pages_left() const { return pages_left_; }  // post-copy
   double bytes_per_second() const { return rate_; }
   // Since the migration began, by the agent's clock, carried on by ours between events.
   double elapsed_ms(Clock::time_point now) const;
@@ -42,6 +44,8 @@ class ProgressState {
   uint64_t phase_began_bytes_ = 0;
   uint64_t bytes_ = 0;
   uint64_t bytes_expected_ = 0;
+  uint32_t round_ = 0;
+  uint64_t pages_left_ = 0;
   double elapsed_ms_ = 0;
   Clock::time_point received_;
   bool started_ = false;

@@ -35,6 +35,31 @@ control::Report migrated() {
   return report;
 }
 
+// With two rounds and a post-copy.
+control::Report hybrid() {
+  control::Report report = migrated();
+  for (uint64_t pages : {65536, 1200}) {
+    control::Round* round = report.add_rounds();
+    round->set_pages(pages);
+    round->set_pages_zero(17);
+    round->set_bytes(pages * 4096);
+    round->set_ms(static_cast<double>(pages) / 100);
+    round->set_dirty_pages_per_second(2560);
+    round->set_estimated_downtime_ms(21.5);
+  }
+  control::PostCopy* postcopy = report.mutable_postcopy();
+  postcopy->set_pages(600);
+  postcopy->set_faults(34);
+  postcopy->set_faults_remote(5);
+  postcopy->set_ms(120);
+  postcopy->set_fault_p50_us(85);
+  postcopy->set_fault_p99_us(1200.0005);
+  postcopy->set_fault_max_us(3400);
+  report.set_tracking("uffd-wp");
+  report.set_throttle_percent_max(40);
+  return report;
+}
+
 control::Report rolled_back() {
   control::Report report = migrated();
   report.set_outcome("rolled_back");
@@ -60,6 +85,26 @@ TEST(ReportJson, HasTheContractsKeys) {
   EXPECT_EQ(value["figures"]["disk_bytes"], 0);
 }
 
+TEST(ReportJson, HasEveryRoundAndThePostCopy) {
+  const json value = json::parse(report_json(hybrid()));
+  ASSERT_EQ(value["rounds"].size(), 2U);
+  EXPECT_EQ(value["rounds"][0], (json{{"pages", 65536},
+                                      {"bytes", 65536 * 4096},
+                                      {"ms", 655.36},
+                                      {"pages_zero", 17},
+                                      {"dirty_pages_per_second", 2560.0},
+                                      {"estimated_downtime_ms", 21.5}}));
+  EXPECT_EQ(value["postcopy"], (json{{"pages", 600},
+                                     {"faults", 34},
+                                     {"ms", 120.0},
+                                     {"faults_remote", 5},
+                                     {"fault_p50_us", 85.0},
+                                     {"fault_p99_us", 1200.001},
+                                     {"fault_max_us", 3400.0}}));
+  EXPECT_EQ(value["tracking"], "uffd-wp");
+  EXPECT_EQ(value["throttle_percent_max"], 40);
+}
+
 TEST(ReportJson, IsOneLineOfValidJsonWhateverTheLogHolds) {
   control::Report report = rolled_back();
   report.add_log("bytes \xff\xfe and a line\nend");
@@ -73,22 +118,38 @@ TEST(ReportText, SaysWhatBecameOfTheContainer) {
   const std::string text = report_text(migrated());
   EXPECT_EQ(text,
             "web moved to node2 (hybrid)\n"
-            "  now       runs on node2\n"
-            "  downtime  43.1 ms\n"
-            "  total     1.23 s\n"
-            "  sent      256 MiB, 65536 pages\n"
-            "  note      stdout is now /var/log/web.log\n"
-            "  id        0123456789abcdef\n"
-            "  phases    freeze  10.0 ms\n"
-            "            freeze  2.50 ms\n");
+            "  now        runs on node2\n"
+            "  downtime   43.1 ms\n"
+            "  total      1.23 s\n"
+            "  sent       256 MiB, 65536 pages\n"
+            "  note       stdout is now /var/log/web.log\n"
+            "  id         0123456789abcdef\n"
+            "  phases     freeze  10.0 ms\n"
+            "             freeze  2.50 ms\n");
+}
+
+TEST(ReportText, ShowsRoundsAndPostCopy) {
+  const std::string text = report_text(hybrid());
+  EXPECT_NE(
+      text.find("  post-copy  600 pages in 120 ms; 34 faults, 5 of them for pages still on the source, p50 85 us, "
+                "p99 1.20 ms, max 3.40 ms\n"
+                "  tracking   uffd-wp\n"
+                "  throttled  by up to 40% of its CPU time\n"),
+      std::string::npos)
+      << text;
+  EXPECT_TRUE(
+      text.ends_with("  round  time     pages  zero pages  sent      rate       written     downtime now\n"
+                     "  1      655 ms   65536  17          256 MiB   391 MiB/s  10.0 MiB/s  21.5 ms\n"
+                     "  2      12.0 ms  1200   17          4.69 MiB  391 MiB/s  10.0 MiB/s  21.5 ms\n"))
+      << text;
 }
 
 TEST(ReportText, FailureNamesCauseStateAndLog) {
   const std::string text = report_text(rolled_back());
   EXPECT_TRUE(
       text.starts_with("web was not moved to node2: rolled back\n"
-                       "  error     restore on node2 failed: criu exited with 1\n"
-                       "  now       runs on node1, connections kept\n"))
+                       "  error      restore on node2 failed: criu exited with 1\n"
+                       "  now        runs on node1, connections kept\n"))
       << text;
   EXPECT_TRUE(text.ends_with("  CRIU's log:\n    (00.012) Error (criu/x.c:7): no?[31m\n")) << text;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/format.h"
+#include "cli/memory_text.h"
 #include "cli/mode.h"
 
 namespace godwit::cli {
@@ -13,7 +14,7 @@ namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
 
-constexpr size_t kLabelColumns = 8;  // of the longest label, "downtime"
+constexpr size_t kLabelColumns = 9;  // of the longest label, "post-copy"
 
 std::string node_or(const std::string& node, const char* otherwise) {
   return node.empty() ? otherwise : printable(node);
@@ -42,7 +43,7 @@ void add_phases(Rows& rows, const control::Report& report) {
   }
 }
 
-// The two tables are apart because a long text in one must not widen the columns of the other.
+// The tables are apart because a long text in one must not widen the columns of the others.
 std::string indented(const std::string& table) {
   std::string text;
   for (size_t at = 0; at < table.size();) {
@@ -76,6 +77,10 @@ std::string report_text(const control::Report& report) {
   if (report.downtime_ms() > 0) facts.push_back({"downtime", format_ms(report.downtime_ms())});
   if (report.total_ms() > 0) facts.push_back({"total", format_ms(report.total_ms())});
   if (report.bytes_sent() > 0) facts.push_back({"sent", sent_text(report)});
+  if (report.postcopy().pages() > 0) facts.push_back({"post-copy", postcopy_text(report.postcopy())});
+  if (!report.tracking().empty()) facts.push_back({"tracking", printable(report.tracking())});
+  if (report.throttle_percent_max() > 0)
+    facts.push_back({"throttled", fmt::format("by up to {}% of its CPU time", report.throttle_percent_max())});
   for (const std::string& note : report.notes()) facts.push_back({"note", printable(note)});
   if (!report.migration_id().empty()) facts.push_back({"id", printable(report.migration_id())});
   Rows phases;
@@ -83,7 +88,8 @@ std::string report_text(const control::Report& report) {
   for (Rows* rows : {&facts, &phases}) {
     for (auto& row : *rows) row[0] = padded(row[0], kLabelColumns);
   }
-  return headline(report) + "\n" + indented(format_table(facts)) + indented(format_table(phases)) + log_text(report);
+  return headline(report) + "\n" + indented(format_table(facts)) + indented(format_table(phases)) +
+         indented(format_table(round_rows(report))) + log_text(report);
 }
 
 }  // namespace godwit::cli

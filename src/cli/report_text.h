@@ -7,8 +7,8 @@
 
 namespace godwit::cli {
 
-// Several lines: what became of the container and where it is now; what it took; what went wrong,
-// with CRIU's lines.
+// Several lines: what became of the container and where it is now; what it took, round by round;
+// what went wrong, with CRIU's lines.
 std::string report_text(const control::Report& report);
 
 // Where report.state() is empty: what the outcome alone says.
