@@ -1,0 +1,33 @@
+// A bandwidth limit shared by the senders of a migration.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include "base/clock.h"
+
+namespace godwit {
+
+class RateLimit {
+ public:
+  // BYTES_PER_SECOND 0: no limit.
+  explicit RateLimit(uint64_t bytes_per_second) : bytes_per_second_(bytes_per_second) {}
+
+  // Waits until BYTES more may be sent; at most kBurst of them come early. From any thread.
+  void take(uint64_t bytes);
+  // Counts BYTES without waiting for them: what follows waits longer.
+  void take_at_once(uint64_t bytes);
+  // Waits end at once, now and later.
+  void cancel() { cancelled_ = true; }
+
+ private:
+  Clock::time_point book(uint64_t bytes);
+
+  const uint64_t bytes_per_second_;
+  std::atomic<bool> cancelled_ = false;
+  std::mutex mutex_;
+  Clock::time_point free_at_{};  // when all that was taken so far has been sent at the limit
+};
+
+}  // namespace godwit
