@@ -13,6 +13,7 @@ SUBNET_BITS = 16
 REDIS_PORT = 6379
 ECHO_PORT = 7007
 MEMORY_WRITER_PORT = 7008
+CHECKER_PORT = 7008
 
 
 @dataclasses.dataclass
@@ -119,6 +120,16 @@ def start_memory_writer(lab, node, name="writer", address="10.99.2.12", output=T
     return container
 
 
+def start_checker(lab, node, program, *, name="checker", address="10.99.2.13", options=(), **flags):
+    """A workload that checks itself, such as page_checker; flags as its file says. tests/support/checker.py asks it."""
+    command = [f"/bin/{program}", "--port", str(CHECKER_PORT)]
+    for flag, value in flags.items():
+        command += [f"--{flag.replace('_', '-')}", str(value)]
+    container = start(lab, node, name, address, command, rootfs=workload_rootfs(), options=options)
+    lab.await_port(address, CHECKER_PORT)
+    return container
+
+
 def redis_rootfs():
     return _tool_output("rootfs", "redis")
 
@@ -132,7 +143,8 @@ def workload_rootfs():
     root = BUILD / "rootfs"
     for directory in ("bin", "dev", "etc", "proc", "run", "sys", "tmp"):
         (root / directory).mkdir(parents=True, exist_ok=True)
-    for name in ("memory_writer", "echo_server", "line_printer", "uring_user", "uffd_user"):
+    for name in ("memory_writer", "page_checker", "map_storm", "shm_checker", "stream_like", "echo_server",
+                 "line_printer", "uring_user", "uffd_user"):
         built, linked = pathlib.Path(workload(name)), root / "bin" / name
         if not linked.exists() or not linked.samefile(built):
             linked.unlink(missing_ok=True)

@@ -30,12 +30,12 @@ class OngoingMigration:
     with begin(lab, container, "node2") as ongoing: …; killed when the block is left before its end.
     """
 
-    def __init__(self, lab, container, target, mode=None, source=None):
+    def __init__(self, lab, container, target, mode=None, source=None, options=()):
         self._lab = lab
         self._container = container
         self._target = target
         self.source = source or container.node
-        options = ["--mode", mode] if mode else []
+        options = [*(["--mode", mode] if mode else []), *options]
         self._process = lab.popen(self.source, "godwit", "migrate", container.name, "--to", target, *options,
                                   "--json", text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE)
@@ -59,6 +59,10 @@ class OngoingMigration:
     def await_phase(self, name):
         """Returns as soon as the phase has begun."""
         self._await(lambda line: _phase_of(line) == name, f"phase {name}")
+
+    def await_round(self, number):
+        """Returns as soon as the round is over."""
+        self._await(lambda line: line.split()[2:4] == ["round", f"{number}:"], f"end of round {number}")
 
     def await_line(self, start):
         self._await(lambda line: line.startswith(start), f"line '{start}…'")
@@ -102,9 +106,9 @@ def begin(lab, container, target, **options):
     return OngoingMigration(lab, container, target, **options)
 
 
-def migrate(lab, container, target, mode=None, source=None, timeout_s=120):
+def migrate(lab, container, target, mode=None, source=None, options=(), timeout_s=120):
     """Runs it on the node the container is on, waits, and moves `container.node` along if it moved."""
-    with begin(lab, container, target, mode=mode, source=source) as ongoing:
+    with begin(lab, container, target, mode=mode, source=source, options=options) as ongoing:
         return ongoing.result(timeout_s)
 
 

@@ -1,0 +1,34 @@
+"""The verdicts and figures of the workloads that check themselves: page_checker, map_storm, shm_checker, stream_like."""
+
+import json
+
+from .container import CHECKER_PORT
+from .conversation import Conversation
+
+
+class Checker:
+    """with Checker(lab, container) as checker: …; one connection, which moves with the container."""
+
+    def __init__(self, lab, container):
+        self._conversation = Conversation(lab, container.address, CHECKER_PORT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *how):
+        self._conversation.__exit__(*how)
+
+    def ask(self, line, timeout_s=60):
+        answer = self._conversation.ask(line, timeout_s)
+        assert answer, f"the connection was gone at '{line}'"
+        return json.loads(answer)
+
+    def assert_right(self):
+        """All memory holds what was written last; returns the verdict."""
+        verdict = self.ask("verify")
+        assert verdict["ok"], verdict
+        return verdict
+
+    def stats(self):
+        """What it did since the last time: timeline.h."""
+        return self.ask("stats")

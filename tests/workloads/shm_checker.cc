@@ -1,0 +1,307 @@
+// Checks memory that is not private and anonymous: --processes processes share areas of --bytes each, and every one
+// writes the checked pages (checked_page.h) that are its own in each of them, a --rate of bytes per second each. The
+// areas:
+//   tmpfs-map    a file in /dev/shm, mapped          tmpfs-write  a file in /dev/shm, written with pwrite(2)
+//   sysv         SysV shared memory                  anonymous    shared anonymous memory
+//   memfd        a memfd, mapped                     deleted      a file in /dev/shm, mapped and unlinked
+//   file         a private mapping of a file         locked       private anonymous memory, mlocked
+//   huge         private huge pages, if there are any
+// In the private ones every process has pages of its own where it writes.
+//
+// A client on --port sends
+//   verify   all processes stop between two writes; each checks its pages everywhere, and then that what one writes
+//   into
+//            shared areas is what the others read:
+//            {"ok": true, "areas": "…", "writes": …} or {"ok": false, …, "why": "…"}
+// Standard output: "ready".
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "checked_page.h"
+#include "flags.h"
+#include "line_server.h"
+#include "timeline.h"
+
+namespace godwit::workloads {
+namespace {
+
+[[noreturn]] void die(const std::string& what) {
+  std::perror(what.c_str());
+  std::exit(1);
+}
+
+struct Area {
+  std::string name;
+  CheckedPage* pages = nullptr;  // nullptr: by pread and pwrite
+  int fd = -1;
+  bool shared = true;
+  uint64_t count = 0;
+
+  void write(uint64_t page, uint64_t count_of_page) {
+    CheckedPage local;
+    write_page(pages ? pages[page] : local, page, count_of_page);
+    if (!pages && pwrite(fd, &local, kPageBytes, static_cast<off_t>(page * kPageBytes)) != ssize_t{kPageBytes})
+      die("pwrite");
+  }
+  CheckedPage read(uint64_t page) const {
+    if (pages) return pages[page];
+    CheckedPage local;
+    if (pread(fd, &local, kPageBytes, static_cast<off_t>(page * kPageBytes)) != ssize_t{kPageBytes}) local = {};
+    return local;
+  }
+};
+
+class Areas {
+ public:
+  explicit Areas(size_t bytes) : bytes_(bytes) {
+    map("tmpfs-map", file("/dev/shm/checker-map", false), MAP_SHARED);
+    areas_.push_back({"tmpfs-write", nullptr, file("/dev/shm/checker-write", false), true, pages()});
+    sysv();
+    map("anonymous", -1, MAP_SHARED | MAP_ANONYMOUS);
+    map("memfd", memory_file(), MAP_SHARED);
+    map("deleted", file("/dev/shm/checker-deleted", true), MAP_SHARED);
+    map("file", file("/tmp/checker-private", false), MAP_PRIVATE);
+    locked();
+    huge();
+    for (Area& area : areas_) {
+      for (uint64_t page = 0; page < area.count; ++page) area.write(page, 1);
+    }
+  }
+
+  std::vector<Area>& all() { return areas_; }
+  std::string names() const {
+    std::string text;
+    for (const Area& area : areas_) text += (text.empty() ? "" : " ") + area.name;
+    return text;
+  }
+
+ private:
+  uint64_t pages() const { return bytes_ / kPageBytes; }
+
+  int file(const char* path, bool remove) const {
+    const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes_)) != 0) die(path);
+    if (remove) unlink(path);
+    return fd;
+  }
+  int memory_file() const {
+    const int fd = memfd_create("checker", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes_)) != 0) die("memfd_create");
+    return fd;
+  }
+  CheckedPage* map(const std::string& name, int fd, int flags) {
+    void* at = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (at == MAP_FAILED) die("mmap " + name);
+    areas_.push_back({name, static_cast<CheckedPage*>(at), fd, (flags & MAP_SHARED) != 0, pages()});
+    return areas_.back().pages;
+  }
+  void sysv() {
+    const int id = shmget(IPC_PRIVATE, bytes_, IPC_CREAT | 0600);
+    void* at = id < 0 ? nullptr : shmat(id, nullptr, 0);
+    if (id < 0 || at == reinterpret_cast<void*>(-1)) die("shmget");
+    areas_.push_back({"sysv", static_cast<CheckedPage*>(at), -1, true, pages()});
+  }
+  // As much of it as may be locked without privileges.
+  void locked() {
+    CheckedPage* at = map("locked", -1, MAP_PRIVATE | MAP_ANONYMOUS);
+    for (size_t bytes = bytes_; bytes >= kPageBytes && mlock(at, bytes) != 0;) bytes /= 2;
+  }
+  void huge() {
+    constexpr size_t kHugeBytes = 2 << 20;
+    void* at = mmap(nullptr, kHugeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    if (at != MAP_FAILED) areas_.push_back({"huge", static_cast<CheckedPage*>(at), -1, false, kHugeBytes / kPageBytes});
+  }
+
+  const size_t bytes_;
+  std::vector<Area> areas_;
+};
+
+// One of the processes: writes its pages and answers its parent's commands, each one byte, with a line.
+class Process {
+ public:
+  Process(Areas& areas, uint64_t index, uint64_t processes, double pages_per_second, int fd)
+      : areas_(areas), index_(index), processes_(processes), pages_per_second_(pages_per_second), fd_(fd) {
+    for (const Area& area : areas_.all()) counts_.emplace_back(area.count, 1);
+  }
+
+  [[noreturn]] void run() {
+    for (uint64_t turn = 0;; ++turn) {
+      write_next(turn);
+      command(MSG_DONTWAIT);
+      if (pages_per_second_ <= 0) continue;
+      // Sleeps when a millisecond's worth is done.
+      owed_ += 1 / pages_per_second_;
+      if (owed_ < 0.001) continue;
+      usleep(static_cast<useconds_t>(owed_ * 1e6));
+      owed_ = 0;
+    }
+  }
+
+ private:
+  bool is_mine(uint64_t page) const { return page % processes_ == index_; }
+
+  void write_next(uint64_t turn) {
+    const size_t which = turn % areas_.all().size();
+    Area& area = areas_.all()[which];
+    const uint64_t mine = (area.count - index_ + processes_ - 1) / processes_;
+    const uint64_t page = index_ + turn / areas_.all().size() % mine * processes_;
+    area.write(page, ++counts_[which][page]);
+    ++writes_;
+  }
+
+  // 's': stops until 'g' ("go"); within, 'v' verifies, 't' writes a token into the first page of each shared area, 'c'
+  // checks that it is there. The page is made right again by its owner at 'g'.
+  void command(int flags) {
+    char byte = 0;
+    if (recv(fd_, &byte, 1, flags) != 1) {
+      if (flags == 0 || (errno != EAGAIN && errno != EINTR)) _exit(0);  // the parent has gone
+      return;
+    }
+    if (byte == 's') {
+      answer("ok");
+      stopped_ = true;
+      while (stopped_) command(0);
+    }
+    if (byte == 'v') answer(verify());
+    if (byte == 't') answer(put_token());
+    if (byte == 'c') answer(find_token());
+    if (byte == 'g') go();
+  }
+
+  void answer(const std::string& text) { write_all(fd_, text + "\n"); }
+
+  std::string verify() const {
+    for (size_t which = 0; which < counts_.size(); ++which) {
+      const Area& area = areas_.all()[which];
+      for (uint64_t page = 0; page < area.count; ++page) {
+        // Another's page in a shared area is checked by its owner; in a private one nobody has written it here.
+        if (!is_mine(page) && area.shared) continue;
+        const uint64_t count = counts_[which][page];
+        const CheckedPage found = area.read(page);
+        if (!page_holds(found, page, count))
+          return area.name + " page " + std::to_string(page) + " " + page_fault(found, page, count);
+      }
+    }
+    return "ok " + std::to_string(writes_);
+  }
+
+  std::string put_token() {
+    for (Area& area : areas_.all()) {
+      if (area.shared) area.write(0, ~uint64_t{0});
+    }
+    return "ok";
+  }
+  std::string find_token() const {
+    for (const Area& area : areas_.all()) {
+      if (area.shared && !page_holds(area.read(0), 0, ~uint64_t{0})) return area.name + " is no longer shared";
+    }
+    return "ok";
+  }
+  void go() {
+    for (size_t which = 0; which < counts_.size(); ++which) {
+      if (areas_.all()[which].shared && is_mine(0)) areas_.all()[which].write(0, counts_[which][0]);
+    }
+    stopped_ = false;
+    answer("ok");
+  }
+
+  Areas& areas_;
+  const uint64_t index_;
+  const uint64_t processes_;
+  const double pages_per_second_;
+  const int fd_;
+  std::vector<std::vector<uint32_t>> counts_;
+  uint64_t writes_ = 0;
+  double owed_ = 0;
+  bool stopped_ = false;
+};
+
+// The parent's ends of the processes.
+class Group {
+ public:
+  void start(Areas& areas, uint64_t processes, double pages_per_second) {
+    for (uint64_t index = 0; index < processes; ++index) {
+      int ends[2];
+      if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) die("socketpair");
+      const pid_t pid = fork();
+      if (pid < 0) die("fork");
+      if (pid == 0) {
+        for (int fd : fds_) close(fd);
+        close(ends[0]);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        Process(areas, index, processes, pages_per_second, ends[1]).run();
+      }
+      close(ends[1]);
+      fds_.push_back(ends[0]);
+    }
+  }
+
+  std::string verify(const std::string& names) {
+    const std::lock_guard lock(mutex_);
+    writes_ = 0;
+    std::string why = all('s', fds_);
+    if (why.empty()) why = all('v', fds_);
+    for (size_t i = 0; i < fds_.size() && why.empty(); ++i) {
+      why = all('t', {fds_[i]});
+      if (why.empty()) why = all('c', fds_);
+      // Its owner makes the page right again before the next one writes its token.
+    }
+    if (const std::string going = all('g', fds_); why.empty()) why = going;
+    return std::string("{\"ok\": ") + (why.empty() ? "true" : "false") + ", \"areas\": \"" + names +
+           "\", \"writes\": " + std::to_string(writes_) + (why.empty() ? "" : ", \"why\": \"" + why + "\"") + "}";
+  }
+
+ private:
+  // Sends the command to each and waits for its answer, one after the other; the first that is not "ok", or nothing.
+  std::string all(char command, const std::vector<int>& fds) {
+    std::string why;
+    for (int fd : fds) {
+      write_all(fd, std::string_view(&command, 1));
+      const std::string said = read_line(fd);
+      if (said.starts_with("ok ")) writes_ += std::stoull(said.substr(3));
+      if (!said.starts_with("ok") && why.empty()) why = said;
+    }
+    return why;
+  }
+  static std::string read_line(int fd) {
+    std::string line;
+    for (char c = 0; recv(fd, &c, 1, 0) == 1 && c != '\n';) line += c;
+    return line.empty() ? "a process has gone" : line;
+  }
+
+  std::mutex mutex_;
+  std::vector<int> fds_;
+  uint64_t writes_ = 0;
+};
+
+int run(int argc, char** argv) {
+  const Flags flags(argc, argv, {{"bytes", "4194304"}, {"processes", "3"}, {"rate", "0"}, {"port", "7008"}});
+  const auto processes = static_cast<uint64_t>(std::max(1L, flags.number("processes")));
+  const auto bytes = static_cast<size_t>(flags.number("bytes")) / kPageBytes * kPageBytes;
+  if (bytes / kPageBytes < processes) return std::fputs("too little memory for its processes\n", stderr), 2;
+  Areas areas(bytes);
+  Group group;
+  // Before the first thread.
+  group.start(areas, processes, static_cast<double>(flags.number("rate")) / kPageBytes);
+  const int listener = listen_on(static_cast<uint16_t>(flags.number("port")));
+  if (!write_all(STDOUT_FILENO, "ready\n")) return 1;
+  serve_lines(listener, [&](const std::string& line) -> std::string {
+    if (line == "verify") return group.verify(areas.names());
+    return "{\"ok\": false, \"why\": \"unknown command\"}";
+  });
+}
+
+}  // namespace
+}  // namespace godwit::workloads
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);
+  return godwit::workloads::run(argc, argv);
+}
