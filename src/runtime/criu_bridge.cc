@@ -145,6 +145,10 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
 
   std::string orders = settings_.criu.string();
   orders.push_back('\0');
+  if (settings_.lens)
+    orders += "LD_PRELOAD=" + settings_.lens->library.string() + '\0' +
+              "GODWIT_LENS=" + settings_.lens->directory.string() + '\0';
+  orders.push_back('\0');
   std::vector<int> fds;
   for (auto [number, fd] : settings_.descriptors) {
     orders.append(reinterpret_cast<const char*>(&number), sizeof number);

@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "base/scoped_fd.h"
 #include "criu_rpc.pb.h"
+#include "runtime/lens_files.h"
 
 namespace godwit {
 
@@ -52,6 +53,8 @@ class CriuBridge {
     std::vector<CriuPoint> hold_at;
     // runC or CRIU has gone before its time, see failure(). Called at once, from the bridge's thread.
     std::function<void()> on_failure;
+    // Of a dump: what CRIU is not to see.
+    std::optional<Lens> lens = std::nullopt;
   };
 
   static Result<std::unique_ptr<CriuBridge>> start(Settings settings);

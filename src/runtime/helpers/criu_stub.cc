@@ -5,7 +5,8 @@
 //
 // Exchange, on a SOCK_SEQPACKET connection to $GODWIT_CRIU_SOCKET:
 //   stub → agent   "swrk", with runC's RPC socket
-//   agent → stub   path of the real criu, NUL, then one native int per descriptor passed: its number in criu
+//   agent → stub   path of the real criu, NUL; environment variables for it, each NAME=VALUE and NUL; NUL; then one
+//                  native int per descriptor passed: its number in criu
 // The connection itself then is criu's RPC socket.
 
 #include <sys/socket.h>
@@ -54,7 +55,20 @@ void send_rpc_socket(int agent, int rpc) {
   if (sendmsg(agent, &message, MSG_NOSIGNAL) < 0) die("send to the agent");
 }
 
-// Returns the real criu's path; puts the descriptors that came with it in their places.
+// Sets the environment variables from AT on; returns what comes after them, or END.
+char* set_environment(char* at, char* end) {
+  while (at < end && *at != '\0') {
+    char* next = at + std::strlen(at) + 1;
+    char* equals = std::strchr(at, '=');
+    if (equals == nullptr) die("odd environment");
+    *equals = '\0';
+    if (setenv(at, equals + 1, 1) != 0) die("setenv");
+    at = next;
+  }
+  return at < end ? at + 1 : end;
+}
+
+// Returns the real criu's path; sets the environment and puts the descriptors that came with it in their places.
 char* receive_orders(int agent) {
   static char text[8192];
   iovec part{text, sizeof text - 1};
@@ -66,17 +80,17 @@ char* receive_orders(int agent) {
   message.msg_controllen = sizeof control;
   ssize_t got = recvmsg(agent, &message, 0);
   if (got <= 0) die("the agent closed the connection");
-  const size_t path_bytes = std::strlen(text) + 1;
+  char* numbers = set_environment(text + std::strlen(text) + 1, text + got);
 
   cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
     const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    if (path_bytes + count * sizeof(int) > static_cast<size_t>(got)) die("short message");
+    if (count * sizeof(int) > static_cast<size_t>(text + got - numbers)) die("short message");
     for (size_t i = 0; i < count; ++i) {
       int fd;
       int number;
       std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-      std::memcpy(&number, text + path_bytes + i * sizeof(int), sizeof number);
+      std::memcpy(&number, numbers + i * sizeof(int), sizeof number);
       if (fd == number) continue;
       if (dup2(fd, number) < 0) die("dup2");
       close(fd);

@@ -1,0 +1,55 @@
+// ioctl(PAGEMAP_SCAN) on /proc/PID/pagemap: which pages of a process are in which state, and write protection of those
+// in the same step. Linux 6.7 and later.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "base/page.h"
+#include "base/result.h"
+#include "base/scoped_fd.h"
+
+namespace godwit {
+
+// Of a page; linux/fs.h.
+enum PageCategory : uint64_t {
+  kPageWpAllowed = 1 << 0,
+  kPageWritten = 1 << 1,  // not write-protected: written since it was, or never protected
+  kPageFile = 1 << 2,
+  kPagePresent = 1 << 3,
+  kPageSwapped = 1 << 4,
+  kPageZero = 1 << 5,  // the kernel's page of zeros
+  kPageHuge = 1 << 6,
+  kPageSoftDirty = 1 << 7,
+  kPageGuard = 1 << 8,  // 6.15 and later
+};
+
+class PagemapScan {
+ public:
+  // Of the address space that PID has now; an exec gives it another one, which this does not follow: scans then find
+  // nothing.
+  static Result<PagemapScan> open(pid_t pid);
+
+  struct Query {
+    uint64_t all_of = 0;   // pages in all these categories,
+    uint64_t any_of = 0;   // in one of these (0: does not matter),
+    uint64_t none_of = 0;  // and in none of these
+    bool protect = false;  // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
+  };
+  // Appends what it finds from START to END to FOUND.
+  Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const;
+
+  // Whether this kernel knows PAGEMAP_SCAN; and the category of guard pages.
+  bool works() const { return works_; }
+  uint64_t guard_if_known() const { return guard_; }
+
+ private:
+  explicit PagemapScan(ScopedFd fd) : fd_(std::move(fd)) {}
+  ScopedFd fd_;
+  bool works_ = false;
+  uint64_t guard_ = 0;
+};
+
+}  // namespace godwit

@@ -1,0 +1,151 @@
+#include "memory/container_memory.h"
+
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "memory/page_set.h"
+
+namespace godwit {
+
+namespace {
+
+bool has_ended(const Error& error) { return error.code() == ESRCH || error.code() == ENOENT; }
+
+// The last number of the line NSpid of /proc/PID/status: the pid in the innermost namespace.
+Result<SpaceId> innermost_pid(pid_t pid) {
+  TRY_ASSIGN(const std::string text, read_file("/proc/" + std::to_string(pid) + "/status"));
+  const size_t line = text.find("\nNSpid:");
+  if (line == std::string::npos) return fail("no NSpid in /proc/PID/status");
+  const size_t end = std::min(text.find('\n', line + 1), text.size());
+  const size_t last = text.find_last_of(" \t", end - 1) + 1;
+  SpaceId id = 0;
+  std::from_chars(text.data() + last, text.data() + end, id);
+  return id == 0 ? Result<SpaceId>(fail("odd NSpid")) : id;
+}
+
+bool share_memory(pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
+
+// Ended and not waited for: it has no memory, and CRIU asks for none.
+bool is_zombie(pid_t pid) {
+  auto maps = read_file("/proc/" + std::to_string(pid) + "/maps", kMapsBytesMax);
+  return !maps || maps->empty();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ContainerMemory>> ContainerMemory::create(Settings settings) {
+  return std::unique_ptr<ContainerMemory>(new ContainerMemory(std::move(settings)));
+}
+
+ContainerMemory::~ContainerMemory() = default;
+
+void ContainerMemory::detach() { spaces_.clear(); }
+
+// The processes of the container with an address space of their own; forgets those that have ended.
+Result<std::vector<pid_t>> ContainerMemory::find_spaces() {
+  TRY_ASSIGN(auto pids, settings_.processes());
+  std::erase_if(spaces_, [&](const auto& entry) { return std::ranges::find(pids, entry.first) == pids.end(); });
+  std::vector<pid_t> alone;
+  for (pid_t pid : pids) {
+    const bool known = spaces_.contains(pid);
+    if (!known && is_zombie(pid)) continue;
+    if (!known && std::ranges::any_of(alone, [&](pid_t other) { return share_memory(pid, other); })) continue;
+    alone.push_back(pid);
+  }
+  return alone;
+}
+
+// For the first time, or again after it could not be looked at.
+Result<> ContainerMemory::meet(pid_t pid, Space& space) {
+  TRY_ASSIGN(space.id, innermost_pid(pid));
+  TRY(space.flags.learn(pid));
+  TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
+  TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
+  if (!scan.works()) return {};
+  space.huge.clear();
+  for (const Mapping& mapping : owned_mappings(mappings))
+    TRY(scan.find({.all_of = kPageHuge, .any_of = kPagePresent}, mapping.start, mapping.end, space.huge));
+  return {};
+}
+
+Result<> ContainerMemory::learn() {
+  TRY_ASSIGN(const auto pids, find_spaces());
+  for (pid_t pid : pids)
+    if (auto met = meet(pid, spaces_[pid]); !met && !has_ended(met.error())) return met;
+  return {};
+}
+
+Result<std::vector<SpaceScan>> ContainerMemory::scan_running() {
+  TRY_ASSIGN(const auto pids, find_spaces());
+  std::vector<SpaceScan> scans;
+  for (pid_t pid : pids) {
+    Space& space = spaces_[pid];
+    auto scan = look_at(pid, space);
+    if (scan) {
+      scans.push_back(std::move(*scan));
+      continue;
+    }
+    // Gone, or in the middle of an exec: it is met anew, if it is still there.
+    log::debug("process {}: {}", pid, scan.error().text());
+    spaces_.erase(pid);
+  }
+  return scans;
+}
+
+Result<SpaceScan> ContainerMemory::look_at(pid_t pid, Space& space) {
+  SpaceScan scan;
+  scan.pid = pid;
+  if (!space.tried) {
+    space.tried = true;
+    TRY(meet(pid, space));
+    auto tracker = attach_tracker(settings_.method, pid);
+    if (tracker) space.tracker = std::move(*tracker);
+    if (!tracker) log::warn("process {} is not tracked: {}", pid, tracker.error().text());
+  }
+  scan.space = space.id;
+  if (!space.tracker) return scan;
+  TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
+  const bool new_ones = std::ranges::any_of(mappings, [](const Mapping& mapping) { return mapping.vm_flags.empty(); });
+  if (new_ones) TRY(space.flags.learn(pid));
+  TRY_ASSIGN(scan.written, space.tracker->take_written(owned_mappings(mappings)));
+  return scan;
+}
+
+Result<std::vector<FrozenSpace>> ContainerMemory::scan_frozen() {
+  TRY_ASSIGN(const auto pids, find_spaces());
+  std::vector<FrozenSpace> scans;
+  for (pid_t pid : pids) {
+    Space& space = spaces_[pid];
+    TRY_ASSIGN(space.id, innermost_pid(pid));
+    TRY_ASSIGN(FrozenSpace scan, look_at_frozen(pid, space));
+    scans.push_back(std::move(scan));
+  }
+  return scans;
+}
+
+Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) const {
+  FrozenSpace frozen;
+  frozen.space = space.id;
+  frozen.pid = pid;
+  frozen.huge_before = space.huge;
+  frozen.tracked = space.tracker != nullptr;
+  TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
+  const auto owned = owned_mappings(mappings);
+  TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
+  if (!scan.works()) return fail("this kernel has no PAGEMAP_SCAN");
+  frozen.owned = ranges_of(owned);
+  frozen.smaps = smaps_text(mappings);
+  TRY_ASSIGN(frozen.populated, find_populated(scan, owned));
+  frozen.written = frozen.populated;
+  if (!space.tracker) return frozen;
+  TRY_ASSIGN(frozen.written, space.tracker->find_written(owned));
+  return frozen;
+}
+
+}  // namespace godwit

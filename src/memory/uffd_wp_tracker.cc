@@ -1,0 +1,82 @@
+#include "memory/uffd_wp_tracker.h"
+
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+
+#include "tracee/remote_userfaultfd.h"
+
+namespace godwit {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr uint64_t kFeatureWpAsync = 1 << 15;  // UFFD_FEATURE_WP_ASYNC, linux/userfaultfd.h of 6.7
+// A process on its way through the kernel stops in microseconds; one that sleeps there uninterruptibly is not waited
+// for: it is sent whole.
+constexpr auto kStopsWithin = 200ms;
+
+PagemapScan::Query populated(const PagemapScan& scan) {
+  return {.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero | scan.guard_if_known()};
+}
+
+bool allow_protection(int uffd, const Mapping& mapping) {
+  uffdio_register request{};
+  request.range = {mapping.start.value, mapping.end - mapping.start};
+  request.mode = UFFDIO_REGISTER_MODE_WP;
+  return ::ioctl(uffd, UFFDIO_REGISTER, &request) == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<WriteTracker>> UffdWpTracker::attach(pid_t pid) {
+  TRY_ASSIGN(ScopedFd uffd, open_userfaultfd_of(pid, Clock::now() + kStopsWithin));
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = kFeatureWpAsync;
+  if (::ioctl(uffd.get(), UFFDIO_API, &api) != 0) return fail_errno("UFFDIO_API");
+  return std::unique_ptr<WriteTracker>(new UffdWpTracker(pid, std::move(uffd)));
+}
+
+// The address space is looked up again each time: after an exec it is another one, of which nothing is protected.
+Result<PageRanges> UffdWpTracker::take_written(const std::vector<Mapping>& owned) {
+  TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
+  PageRanges written;
+  for (const Mapping& mapping : owned) TRY(take_from(scan, mapping, written));
+  return written;
+}
+
+Result<> UffdWpTracker::take_from(const PagemapScan& scan, const Mapping& mapping, PageRanges& written) {
+  PagemapScan::Query query = populated(scan);
+  query.all_of = kPageWritten;
+  query.protect = true;
+  PageRanges found;
+  auto scanned = scan.find(query, mapping.start, mapping.end, found);
+  if (scanned) {
+    written.insert(written.end(), found.begin(), found.end());
+    return {};
+  }
+  if (scanned.error().code() != EPERM) return scanned;
+  // Some of it is new. The scan may have protected a part and lost it on its way out with an error, so all that has
+  // content counts as written.
+  if (!allow_protection(uffd_.get(), mapping)) return {};  // found as written at the freeze
+  query.all_of = 0;
+  found.clear();
+  scanned = scan.find(query, mapping.start, mapping.end, found);
+  if (!scanned && scanned.error().code() == EPERM)
+    return fail(Error("the process has another address space now", ESTALE));
+  TRY(scanned);
+  written.insert(written.end(), found.begin(), found.end());
+  return {};
+}
+
+Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned) {
+  TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
+  PagemapScan::Query query = populated(scan);
+  query.all_of = kPageWritten;
+  PageRanges written;
+  for (const Mapping& mapping : owned) TRY(scan.find(query, mapping.start, mapping.end, written));
+  return written;
+}
+
+}  // namespace godwit

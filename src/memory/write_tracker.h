@@ -1,0 +1,41 @@
+// Finds the pages that a process has written, again and again, while it runs. Two ways: userfaultfd's asynchronous
+// write protection (Linux 6.7 and later), and soft-dirty bits (older kernels that are built with them).
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <vector>
+
+#include "base/page.h"
+#include "base/result.h"
+#include "kernel/memory_maps.h"
+#include "kernel/pagemap_scan.h"
+
+namespace godwit {
+
+enum class Tracking { kNone, kUffdWp, kSoftDirty };
+const char* tracking_name(Tracking tracking);
+
+// Tried on this process. The best that works.
+Tracking probe_tracking();
+bool can_track(Tracking tracking);
+
+// Of one address space.
+class WriteTracker {
+ public:
+  virtual ~WriteTracker() = default;  // the process is as if it had never been tracked
+  // Pages of OWNED with content that were written since the last call, or are new; from now on they count as unwritten.
+  // A page that is written while this runs is in this answer or in the next.
+  virtual Result<PageRanges> take_written(const std::vector<Mapping>& owned) = 0;
+  // The same of a frozen process, for the last time: nothing counts as unwritten afterwards.
+  virtual Result<PageRanges> find_written(const std::vector<Mapping>& owned) = 0;
+};
+
+// Stops the process for less than a millisecond. KIND is not kNone.
+Result<std::unique_ptr<WriteTracker>> attach_tracker(Tracking kind, pid_t pid);
+
+// Pages of OWNED that have content.
+Result<PageRanges> find_populated(const PagemapScan& scan, const std::vector<Mapping>& owned);
+
+}  // namespace godwit

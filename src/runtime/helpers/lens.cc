@@ -1,0 +1,213 @@
+// The lens: preloaded into the criu process of a dump, so that CRIU does not see the memory that godwit sends itself.
+//
+// CRIU finds the pages to dump with ioctl(PAGEMAP_SCAN), asking for whatever is present or swapped. Here the answer
+// leaves out what lies in the ranges named by $GODWIT_LENS/PID.owned (pairs of native 64-bit start and end addresses,
+// sorted). Its other scans, for guard pages and kernel features, ask for other categories and are passed on. And
+// where it reads /proc/PID/smaps, for which the kernel walks all page tables, it gets $GODWIT_LENS/PID.smaps.
+//
+// Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
+//
+// Plain C in all but name: it must load in a criu with another C library than it was built with, so it uses only old
+// symbols. One thread: CRIU has no other.
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace {
+
+// linux/fs.h of 6.7; older headers do not have it.
+struct PageRegion {
+  uint64_t start, end, categories;
+};
+struct ScanArg {
+  uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+  uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+constexpr unsigned long kPagemapScan = 0xc0606610;  // _IOWR('f', 16, struct pm_scan_arg)
+constexpr uint64_t kPresent = 1 << 3, kSwapped = 1 << 4;
+
+struct Range {
+  uint64_t start, end;
+};
+constexpr size_t kRangesMax = size_t{1} << 20;
+
+// The last process looked at: CRIU dumps one after the other.
+struct Owned {
+  int pid = 0;
+  size_t count = 0;
+  Range* ranges = nullptr;
+};
+Owned owned;
+char directory[4000];
+
+__attribute__((constructor)) void start() {
+  const char* value = getenv("GODWIT_LENS");
+  if (value != nullptr && strlen(value) < sizeof directory) strcpy(directory, value);
+  unsetenv("GODWIT_LENS");
+  unsetenv("LD_PRELOAD");  // what CRIU starts is no business of ours
+}
+
+// The number between PREFIX and SUFFIX if TEXT is just these three; 0 if not.
+int number_between(const char* text, const char* prefix, const char* suffix) {
+  const size_t skip = strlen(prefix);
+  if (strncmp(text, prefix, skip) != 0) return 0;
+  char* end = nullptr;
+  const long value = strtol(text + skip, &end, 10);
+  return end != text + skip && strcmp(end, suffix) == 0 && value > 0 && value < 1 << 30 ? static_cast<int>(value) : 0;
+}
+
+// What descriptor FD is open on, as PREFIX pid SUFFIX.
+int pid_of(int fd, const char* suffix) {
+  char link[64], target[128];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, target, sizeof target - 1);
+  if (length <= 0) return 0;
+  target[length] = '\0';
+  return number_between(target, "/proc/", suffix);
+}
+
+int open_beside(int pid, const char* suffix) {
+  if (directory[0] == '\0') return -1;
+  char path[sizeof directory + 64];
+  snprintf(path, sizeof path, "%s/%d.%s", directory, pid, suffix);
+  return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+}
+
+// False: nothing is known of PID, which is asked for again the next time.
+bool load(int pid) {
+  if (owned.pid == pid) return true;
+  const int fd = open_beside(pid, "owned");
+  if (fd < 0) return false;
+  struct stat entry {};
+  bool loaded = false;
+  if (fstat(fd, &entry) == 0 && entry.st_size % sizeof(Range) == 0 &&
+      static_cast<size_t>(entry.st_size) <= kRangesMax * sizeof(Range)) {
+    auto* ranges = static_cast<Range*>(malloc(static_cast<size_t>(entry.st_size) + 1));
+    if (ranges != nullptr && read(fd, ranges, static_cast<size_t>(entry.st_size)) == entry.st_size) {
+      free(owned.ranges);
+      owned = {pid, static_cast<size_t>(entry.st_size) / sizeof(Range), ranges};
+      loaded = true;
+    } else {
+      free(ranges);
+    }
+  }
+  close(fd);
+  return loaded;
+}
+
+// The first owned range that ends after ADDRESS.
+size_t first_after(uint64_t address) {
+  size_t low = 0, high = owned.count;
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (owned.ranges[middle].end <= address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// The scan, only between the owned ranges. Like the kernel's it stops where the caller's array is full, and says so
+// in walk_end.
+long scan_between(int fd, ScanArg* arg) {
+  uint64_t at = arg->start;
+  uint64_t found = 0;
+  for (size_t next = first_after(at); at < arg->end; ++next) {
+    const uint64_t hole_end =
+        next < owned.count && owned.ranges[next].start < arg->end ? owned.ranges[next].start : arg->end;
+    if (hole_end > at) {
+      if (found == arg->vec_len) break;
+      ScanArg part = *arg;
+      part.start = at;
+      part.end = hole_end;
+      part.vec = arg->vec + found * sizeof(PageRegion);
+      part.vec_len = arg->vec_len - found;
+      const long count = syscall(SYS_ioctl, fd, kPagemapScan, &part);
+      if (count < 0) return count;
+      found += static_cast<uint64_t>(count);
+      at = part.walk_end;
+      if (at < hole_end) break;
+    }
+    if (hole_end == arg->end) {
+      at = arg->end;
+      break;
+    }
+    at = owned.ranges[next].end < arg->end ? owned.ranges[next].end : arg->end;
+  }
+  arg->walk_end = at;
+  return static_cast<long>(found);
+}
+
+bool is_page_search(const ScanArg* arg) {
+  return arg->size == sizeof *arg && arg->category_anyof_mask == (kPresent | kSwapped) && arg->max_pages == 0 &&
+         arg->flags == 0 && arg->vec_len > 0;
+}
+
+int open_smaps(int directory_fd, const char* path) {
+  if (directory[0] == '\0' || path == nullptr) return -1;
+  int pid = 0;
+  if (strcmp(path, "smaps") == 0) {
+    pid = pid_of(directory_fd, "");
+  } else {
+    pid = number_between(path, "", "/smaps");  // relative to /proc
+    if (pid == 0) pid = number_between(path, "/proc/", "/smaps");
+  }
+  return pid == 0 ? -1 : open_beside(pid, "smaps");
+}
+
+int open_any(int directory_fd, const char* path, int flags, unsigned mode) {
+  if ((flags & (O_ACCMODE | O_CREAT | O_PATH)) == O_RDONLY) {
+    const int fd = open_smaps(directory_fd, path);
+    if (fd >= 0) return fd;
+  }
+  return static_cast<int>(syscall(SYS_openat, directory_fd, path, flags, mode));
+}
+
+unsigned mode_of(int flags, va_list list) {
+  return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned) : 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+__attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...) noexcept {
+  va_list list;
+  va_start(list, request);
+  void* argument = va_arg(list, void*);
+  va_end(list);
+  if (request == kPagemapScan && argument != nullptr && directory[0] != '\0') {
+    auto* arg = static_cast<ScanArg*>(argument);
+    const int pid = is_page_search(arg) ? pid_of(fd, "/pagemap") : 0;
+    if (pid != 0 && load(pid)) return static_cast<int>(scan_between(fd, arg));
+  }
+  return static_cast<int>(syscall(SYS_ioctl, fd, request, argument));
+}
+
+__attribute__((visibility("default"))) int openat64(int directory_fd, const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const unsigned mode = mode_of(flags, list);
+  va_end(list);
+  return open_any(directory_fd, path, flags | O_LARGEFILE, mode);
+}
+
+__attribute__((visibility("default"))) int openat(int directory_fd, const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const unsigned mode = mode_of(flags, list);
+  va_end(list);
+  return open_any(directory_fd, path, flags, mode);
+}
+
+}  // extern "C"

@@ -1,0 +1,28 @@
+// What the agent tells the lens (helpers/lens.cc): which memory of which process CRIU is not to see.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "base/page.h"
+#include "base/result.h"
+
+namespace godwit {
+
+struct Lens {
+  std::filesystem::path library;
+  std::filesystem::path directory;  // of the files below; exists
+};
+
+// Before CRIU looks at process PID. OWNED is left out of its dump; SMAPS, if not empty, is what it reads in place of
+// /proc/PID/smaps.
+Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const PageRanges& owned,
+                    const std::string& smaps);
+
+// An error says why CRIU cannot be kept from dumping memory: no library, a static or a set-user-id program.
+Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu);
+
+}  // namespace godwit

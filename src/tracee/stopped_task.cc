@@ -1,0 +1,161 @@
+#include "tracee/stopped_task.h"
+
+#include <elf.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "kernel/memory_maps.h"
+
+namespace godwit {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr uint64_t kVdsoBytesMax = 65536;
+constexpr uint16_t kCodeSegment64 = 0x33;  // of a 64-bit process
+// A thread on its way into or out of the kernel answers in microseconds; sleeping would make the stop longer.
+constexpr auto kSpinFor = 300us;
+constexpr int kWordBytes = 8;
+
+bool is_event_stop(int status) { return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP; }
+bool is_syscall_stop(int status) { return WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80); }
+
+// Waits for the next stop of THREAD.
+Result<int> await_stop(pid_t thread, Deadline deadline) {
+  const auto started = Clock::now();
+  for (;;) {
+    int status = 0;
+    const pid_t got = ::waitpid(thread, &status, __WALL | WNOHANG);
+    if (got == thread) {
+      if (!WIFSTOPPED(status)) return fail(Error("the process has ended", ESRCH));
+      return status;
+    }
+    if (got < 0 && errno != EINTR) return fail_errno("waitpid");
+    if (Clock::now() > deadline) return fail(Error("the process does not stop", ETIMEDOUT));
+    if (Clock::now() - started > kSpinFor) std::this_thread::sleep_for(50us);
+  }
+}
+
+// The first "syscall" (0f 05) in the vdso of PID.
+Result<RemoteAddr> find_instruction(pid_t pid) {
+  TRY_ASSIGN(const auto mappings, read_maps(pid));
+  for (const Mapping& mapping : mappings) {
+    if (mapping.name != "[vdso]" || mapping.inode != 0) continue;
+    std::string code(std::min(mapping.end - mapping.start, kVdsoBytesMax), '\0');
+    iovec to{code.data(), code.size()};
+    iovec from{reinterpret_cast<void*>(mapping.start.value), code.size()};
+    if (::process_vm_readv(pid, &to, 1, &from, 1, 0) != static_cast<ssize_t>(code.size()))
+      return fail_errno("reading the vdso");
+    const size_t at = code.find("\x0f\x05");
+    if (at != std::string::npos) return mapping.start + at;
+  }
+  return fail("the process has no vdso with a system call in it");
+}
+
+// Signals that come first are delivered; then the stop that was asked for is still to come.
+Result<> await_event_stop(pid_t thread, Deadline deadline) {
+  for (;;) {
+    TRY_ASSIGN(const int status, await_stop(thread, deadline));
+    if (is_event_stop(status)) return {};
+    const int signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
+    if (::ptrace(PTRACE_CONT, thread, 0, signal) != 0) return fail_errno("ptrace");
+  }
+}
+
+Result<pid_t> seize_a_thread(pid_t pid) {
+  constexpr long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
+  std::error_code error;
+  int code = ESRCH;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", error)) {
+    const pid_t thread = std::atoi(entry.path().filename().c_str());
+    if (::ptrace(PTRACE_SEIZE, thread, 0, kOptions) == 0) {
+      if (::ptrace(PTRACE_INTERRUPT, thread, 0, 0) == 0) return thread;
+      (void)::ptrace(PTRACE_DETACH, thread, 0, 0);
+    }
+    code = errno;
+  }
+  return fail_errno("ptrace", code);
+}
+
+}  // namespace
+
+Result<StoppedTask> StoppedTask::stop(pid_t pid, Deadline deadline) {
+  TRY_ASSIGN(const RemoteAddr instruction, find_instruction(pid));
+  TRY_ASSIGN(const pid_t thread, seize_a_thread(pid));
+  TRY(await_event_stop(thread, deadline));
+  StoppedTask task(thread, instruction);
+  TRY(task.prepare());
+  return task;
+}
+
+StoppedTask::StoppedTask(StoppedTask&& other) noexcept
+    : thread_(std::exchange(other.thread_, 0)),
+      instruction_(other.instruction_),
+      prepared_(std::exchange(other.prepared_, false)),
+      registers_(other.registers_),
+      signal_mask_(other.signal_mask_) {}
+
+// Remembers what it will go on with, and keeps signals away: they wait until then.
+Result<> StoppedTask::prepare() {
+  iovec registers{&registers_, sizeof registers_};
+  if (::ptrace(PTRACE_GETREGSET, thread_, NT_PRSTATUS, &registers) != 0) return fail_errno("PTRACE_GETREGSET");
+  if (registers.iov_len != sizeof registers_ || registers_.cs != kCodeSegment64)
+    return fail("it is not a 64-bit process");
+  if (::ptrace(PTRACE_GETSIGMASK, thread_, kWordBytes, &signal_mask_) != 0) return fail_errno("PTRACE_GETSIGMASK");
+  const uint64_t all = ~uint64_t{0};
+  if (::ptrace(PTRACE_SETSIGMASK, thread_, kWordBytes, &all) != 0) return fail_errno("PTRACE_SETSIGMASK");
+  prepared_ = true;
+  return {};
+}
+
+Result<int64_t> StoppedTask::syscall(int64_t number, std::array<uint64_t, 6> arguments) {
+  // Safety: all registers are put back in the destructor; -1 in orig_rax keeps the kernel from restarting a call that
+  // was interrupted when the thread stopped.
+  user_regs_struct registers = registers_;
+  registers.rip = instruction_.value;
+  registers.rax = static_cast<uint64_t>(number);
+  registers.orig_rax = ~uint64_t{0};
+  registers.rdi = arguments[0];
+  registers.rsi = arguments[1];
+  registers.rdx = arguments[2];
+  registers.r10 = arguments[3];
+  registers.r8 = arguments[4];
+  registers.r9 = arguments[5];
+  if (::ptrace(PTRACE_SETREGS, thread_, 0, &registers) != 0) return fail_errno("PTRACE_SETREGS");
+  TRY(step_to_syscall_stop());  // at its entry
+  TRY(step_to_syscall_stop());  // at its end
+  if (::ptrace(PTRACE_GETREGS, thread_, 0, &registers) != 0) return fail_errno("PTRACE_GETREGS");
+  return static_cast<int64_t>(registers.rax);
+}
+
+Result<> StoppedTask::step_to_syscall_stop() {
+  constexpr auto kEndsWithin = 10s;  // the calls do not block; without an end there is no way back
+  for (;;) {
+    if (::ptrace(PTRACE_SYSCALL, thread_, 0, 0) != 0) return fail_errno("PTRACE_SYSCALL");
+    TRY_ASSIGN(const int status, await_stop(thread_, Clock::now() + kEndsWithin));
+    if (is_syscall_stop(status)) return {};
+  }
+}
+
+// Only in an event stop does the kernel look whether a call has to be restarted: the thread is taken there again.
+StoppedTask::~StoppedTask() {
+  if (thread_ == 0) return;
+  if (prepared_) {
+    (void)::ptrace(PTRACE_INTERRUPT, thread_, 0, 0);
+    (void)::ptrace(PTRACE_SYSCALL, thread_, 0, 0);
+    (void)await_event_stop(thread_, Clock::now() + 10s);
+    (void)::ptrace(PTRACE_SETREGS, thread_, 0, &registers_);
+    (void)::ptrace(PTRACE_SETSIGMASK, thread_, kWordBytes, &signal_mask_);
+  }
+  (void)::ptrace(PTRACE_DETACH, thread_, 0, 0);
+}
+
+}  // namespace godwit
