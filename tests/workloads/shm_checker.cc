@@ -4,7 +4,7 @@
 //   tmpfs-map    a file in /dev/shm, mapped          tmpfs-write  a file in /dev/shm, written with pwrite(2)
 //   sysv         SysV shared memory                  anonymous    shared anonymous memory
 //   memfd        a memfd, mapped                     deleted      a file in /dev/shm, mapped and unlinked
-//   file         a private mapping of a file         locked       private anonymous memory, mlocked
+//   file         a private mapping of the program    locked       private anonymous memory, mlocked
 //   huge         private huge pages, if there are any
 // In the private ones every process has pages of its own where it writes.
 //
@@ -31,6 +31,9 @@
 
 namespace godwit::workloads {
 namespace {
+
+// CRIU carries a deleted file up to 1 MiB unless told otherwise.
+constexpr uint64_t kDeletedPagesMax = 256;
 
 [[noreturn]] void die(const std::string& what) {
   std::perror(what.c_str());
@@ -67,7 +70,8 @@ class Areas {
     map("anonymous", -1, MAP_SHARED | MAP_ANONYMOUS);
     map("memfd", memory_file(), MAP_SHARED);
     map("deleted", file("/dev/shm/checker-deleted", true), MAP_SHARED);
-    map("file", file("/tmp/checker-private", false), MAP_PRIVATE);
+    areas_.back().count = std::min(pages(), kDeletedPagesMax);
+    program();
     locked();
     huge();
     for (Area& area : areas_) {
@@ -87,7 +91,8 @@ class Areas {
 
   int file(const char* path, bool remove) const {
     const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes_)) != 0) die(path);
+    const size_t bytes = remove ? std::min(bytes_, kDeletedPagesMax * kPageBytes) : bytes_;
+    if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) die(path);
     if (remove) unlink(path);
     return fd;
   }
@@ -107,6 +112,14 @@ class Areas {
     void* at = id < 0 ? nullptr : shmat(id, nullptr, 0);
     if (id < 0 || at == reinterpret_cast<void*>(-1)) die("shmget");
     areas_.push_back({"sysv", static_cast<CheckedPage*>(at), -1, true, pages()});
+  }
+  // A file of the root file system, of which every process changes its own pages.
+  void program() {
+    const int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    const auto size = static_cast<size_t>(lseek(fd, 0, SEEK_END)) / kPageBytes * kPageBytes;
+    void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (fd < 0 || at == MAP_FAILED) die("/proc/self/exe");
+    areas_.push_back({"file", static_cast<CheckedPage*>(at), fd, false, std::min(size, bytes_) / kPageBytes});
   }
   // As much of it as may be locked without privileges.
   void locked() {
