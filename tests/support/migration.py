@@ -40,6 +40,7 @@ class OngoingMigration:
                                   "--json", text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE)
         self._lines = []
+        self._times = []  # of each, when it was read
         self._ended = False
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -56,9 +57,14 @@ class OngoingMigration:
         self._process.stdout.close()
         self._process.stderr.close()
 
-    def await_phase(self, name):
+    def await_phase(self, name, timeout_s=30):
         """Returns as soon as the phase has begun."""
-        self._await(lambda line: _phase_of(line) == name, f"phase {name}")
+        self._await(lambda line: _phase_of(line) == name, f"phase {name}", timeout_s)
+
+    def began_s(self, phase):
+        """When the phase began, by CLOCK_MONOTONIC: when its line was read. None if it has not."""
+        with self._changed:
+            return next((at for line, at in zip(self._lines, self._times) if _phase_of(line) == phase), None)
 
     def await_round(self, number):
         """Returns as soon as the round is over."""
@@ -96,6 +102,7 @@ class OngoingMigration:
         for line in self._process.stderr:
             with self._changed:
                 self._lines.append(line)
+                self._times.append(time.monotonic())
                 self._changed.notify_all()
         with self._changed:
             self._ended = True

@@ -10,7 +10,7 @@
 // A client on --port sends
 //   verify   all threads stop between two writes and everything is checked:
 //            {"ok": true, "pages": …, "writes": …} or {"ok": false, "pages": …, "writes": …, "page": FIRST, "why": "…"}
-//   stats    timeline.h; the unit is a page written, a stall is a write that took long
+//   stats    timeline.h; the unit is a page written, a stall is a write, or a wait for its turn, that took too long
 // Standard output: "ready".
 #include <signal.h>
 #include <sys/mman.h>
@@ -159,6 +159,8 @@ void write_forever(Slice& slice, double pages_per_second, Pace& pace) {
     // Time lost in a freeze is not made up for: the rate holds, not the sum.
     next = std::max(next, Clock::now() - std::chrono::milliseconds(10));
     std::this_thread::sleep_until(next);
+    // Whoever is stopped while it sleeps wakes up late.
+    pace.stalls.add(next, Clock::now());
   }
 }
 

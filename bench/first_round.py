@@ -1,0 +1,56 @@
+"""How fast the first round is, against two bounds measured in the same run: what the link carries (iperf3 with as many
+connections) and how fast the target gets fresh memory (memset)."""
+
+import contextlib
+
+from tests.support import table
+from tests.support.agent_setup import configured
+
+from .memory_common import GIB, first_touch_rate, iperf_rate, median, move, start
+
+TITLE = "first round of 2 GiB"
+SIZE = 2 * GIB
+STREAMS = 1
+SHAPED = 1e9 / 8  # bytes per second
+PLAIN = ("data_listen", "data_encryption = false\ndata_listen")
+
+
+def run(lab, options):
+    result = {}
+    with contextlib.ExitStack() as stack:
+        for node in lab.nodes:
+            stack.enter_context(configured(lab, node, PLAIN))
+        result["plain"] = series(lab, options, "plain", options.repeat)
+        lab.link("node2", "--rate", "1gbit")
+        try:
+            result["1 Gbit/s"] = series(lab, options, "1 Gbit/s", min(3, options.repeat))
+        finally:
+            lab.link("node2", "--rate", "off")
+    result["TLS"] = series(lab, options, "TLS", options.repeat)
+    return result
+
+
+def series(lab, options, name, repeat):
+    container = start(lab, "page_checker", bytes=SIZE, rate=4096, check=0)
+    rates, iperfs, touches = [], [], []
+    for number in range(1, repeat + 1):
+        target = "node2" if container.node == "node1" else "node1"
+        iperfs.append(iperf_rate(lab, container.node, target, STREAMS))
+        touches.append(first_touch_rate(lab, target, SIZE))
+        moved = move(lab, container, "hybrid", "--streams", str(STREAMS), "--compress", "none")
+        first = moved.report["rounds"][0]
+        rates.append(first["bytes"] * 1000 / first["ms"])
+        options.say(f"{number}/{repeat} {name}: {rates[-1] / 1e6:.0f} MB/s, iperf3 {iperfs[-1] / 1e6:.0f}, "
+                    f"fresh memory {touches[-1] / 1e6:.0f}")
+    container.remove(lab)
+    found = {"rate": median(rates), "iperf": median(iperfs), "first_touch": median(touches), "rates": rates,
+             "iperfs": iperfs, "first_touches": touches}
+    found["ratio"] = found["rate"] / (SHAPED if name == "1 Gbit/s" else min(found["iperf"], found["first_touch"]))
+    return found
+
+
+def show(result):
+    least = {"plain": "0.80", "1 Gbit/s": "0.95 of the link's rate", "TLS": "(reported)"}
+    rows = [[name, *(f"{found[key] / 1e6:,.0f} MB/s" for key in ("rate", "iperf", "first_touch")),
+             f"{found['ratio']:.2f}", least[name]] for name, found in result.items()]
+    return table.render(rows, ["", "first round", "iperf3", "fresh memory", "ratio to the lower", "at least"])

@@ -1,0 +1,145 @@
+"""What the benchmarks of memory have in common: moves in a mode, the bounds of this machine, medians."""
+
+import dataclasses
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+
+from tests.support import container as containers
+from tests.support.costs import Sampler
+from tests.support.migration import begin
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+# memset of memory that no process of this machine has had, as far as one can ask for that: 4 KiB pages, one thread.
+_FIRST_TOUCH = """
+import ctypes, mmap, sys, time
+size = int(sys.argv[1])
+memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+began = time.monotonic()
+ctypes.memset(at, 1, size)
+print(time.monotonic() - began)
+"""
+
+
+class BenchError(Exception):
+    """A migration failed or memory was wrong: there is no figure."""
+
+
+@dataclasses.dataclass
+class Options:
+    repeat: int
+    mode: str
+    progress: object  # called with a line
+
+    def say(self, text):
+        self.progress(text)
+
+
+@dataclasses.dataclass
+class Move:
+    """A migration, its times on CLOCK_MONOTONIC, which the workloads' figures use too, and what it cost its hosts."""
+
+    report: dict
+    source: str
+    began_s: float
+    rounds_s: float | None  # the rounds began
+    freeze_s: float | None
+    ended_s: float
+    costs: dict
+
+    @property
+    def source_extra_bytes(self):
+        return self.costs[self.source].extra_bytes_of_source
+
+    @property
+    def target_extra_bytes(self):
+        """Above what there was before; what remains is the container itself."""
+        host = self.costs[other_node(self.source)]
+        return max(0, host.memory_peak - host.memory_before)
+
+    @property
+    def disk_bytes(self):
+        return sum(host.disk_bytes for host in self.costs.values())
+
+
+def other_node(node):
+    return {"node1": "node2", "node2": "node1"}[node]
+
+
+def move(lab, container, mode, *options):
+    """Moves the container to the other node; BenchError unless it arrived."""
+    source = container.node
+    with Sampler(*lab.nodes) as costs:
+        began = time.monotonic()
+        with begin(lab, container, other_node(source), mode=mode, options=options) as ongoing:
+            result = ongoing.result(600)
+            times = [ongoing.began_s(phase) for phase in ("rounds", "freeze")]
+        ended = time.monotonic()
+    if not result.migrated:
+        raise BenchError(f"godwit migrate: {result.why()}")
+    return Move(result.report, source, began, *times, ended, costs)
+
+
+def start(lab, program, node="node1", name="checker", address="10.99.2.13", **flags):
+    return containers.start_checker(lab, node, program, name=name, address=address, **flags)
+
+
+def assert_right(checker):
+    if not (verdict := checker.ask("verify", 120))["ok"]:
+        raise BenchError(f"memory is wrong: {verdict}")
+
+
+def first_touch_rate(lab, node, size):
+    """Bytes per second of memset over SIZE bytes of fresh memory, one thread on the node."""
+    return size / float(lab.exec(node, sys.executable, "-c", _FIRST_TOUCH, str(size)).stdout)
+
+
+def iperf_rate(lab, source, target, streams, seconds=3):
+    """Bytes per second that the link carries from one node to the other over so many TCP connections."""
+    address = f"10.99.1.{target.removeprefix('node')}"
+    with lab.popen(target, "iperf3", "--server", "--one-off", "--port", "5299", stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL) as server:
+        # A probe of the port would be its one client: the real one tries until it is there.
+        for _ in range(100):
+            said = lab.exec(source, "iperf3", "--client", address, "--port", "5299", "--parallel", str(streams),
+                            "--time", str(seconds), "--json", check=False)
+            if said.returncode == 0:
+                break
+            time.sleep(0.05)
+        else:
+            server.kill()
+            raise BenchError(f"iperf3: {said.stdout[-300:]}")
+    return json.loads(said.stdout)["end"]["sum_received"]["bits_per_second"] / 8
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def quantile(values, part):
+    """The smallest value that at least PART of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
+
+
+def pace_between(stats, from_s, to_s):
+    """Units per second of a workload's timeline, of the steps that lie within the time; None without any."""
+    step = stats["step_ms"]
+    first = stats["from_ms"] - stats["from_ms"] % step
+    chosen = [units for index, units in enumerate(stats["timeline"])
+              if first + index * step >= from_s * 1000 and first + (index + 1) * step <= to_s * 1000]
+    return sum(chosen) * 1000 / step / len(chosen) if chosen else None
+
+
+def longest_stall_us(stats, from_s, to_s):
+    """Of the stalls that began and ended within the time."""
+    return max((stall["us"] for stall in stats["stalls"]
+                if stall["at_ms"] >= from_s * 1000 and stall["at_ms"] + stall["us"] / 1000 <= to_s * 1000), default=0)
+

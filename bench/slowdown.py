@@ -1,0 +1,114 @@
+"""What a migration costs the program: while rounds run, 10 s after the last page, and after one that was cancelled.
+
+While rounds run: the program's pace between the begin of the rounds and the freeze, against its pace in the 3 s before
+the migration; longest stall in the same time. Afterwards: against the same program on the same host, never migrated;
+one is paused while the other is measured, in turns.
+"""
+
+import time
+
+from tests.support import table
+from tests.support.checker import Checker
+from tests.support.migration import begin
+
+from .memory_common import GIB, MIB, BenchError, assert_right, longest_stall_us, median, move, other_node, pace_between, start
+
+TITLE = "slowdown of the program"
+WRITERS = {"1 GiB at full speed": {"bytes": GIB, "rate": 0, "check": 0},
+           "1 GiB at 100 MB/s": {"bytes": GIB, "rate": 100_000_000, "check": 0}}
+STREAMS = {f"{kernel}, {'huge' if huge else '4 KiB'} pages": {"kernel": kernel, "huge": huge, "bytes": 512 * MIB}
+           for kernel in ("triad", "random") for huge in (0, 1)}
+BEFORE_S = 3
+SETTLED_S = 10
+WINDOW_S = 2
+
+
+def run(lab, options):
+    result = {"rounds": {}, "after": {}, "cancelled": {}}
+    for name, flags in WRITERS.items():
+        result["rounds"][name] = while_rounds_run(lab, options, name, flags)
+    for name, flags in STREAMS.items():
+        result["after"][name] = afterwards(lab, options, name, flags, lambda lab, container: move(
+            lab, container, options.mode))
+        result["cancelled"][name] = afterwards(lab, options, name, flags, cancelled)
+    return result
+
+
+def while_rounds_run(lab, options, name, flags):
+    container = start(lab, "page_checker", **flags)
+    slowdowns, stalls = [], []
+    with Checker(lab, container) as checker:
+        for number in range(1, options.repeat + 1):
+            checker.stats()
+            time.sleep(BEFORE_S)
+            moved = move(lab, container, options.mode)
+            stats = checker.stats()
+            if moved.rounds_s is None:
+                raise BenchError(f"mode {options.mode} had no rounds")
+            before = pace_between(stats, moved.began_s - BEFORE_S, moved.began_s)
+            during = pace_between(stats, moved.rounds_s, moved.freeze_s)
+            if during is not None:  # else the rounds took less than a step
+                slowdowns.append(1 - during / before)
+            stalls.append(longest_stall_us(stats, moved.rounds_s, moved.freeze_s) / 1000)
+            options.say(f"{number}/{options.repeat} {name}: slowdown "
+                        f"{slowdowns[-1] if slowdowns else float('nan'):.1%}, longest stall {stalls[-1]:.1f} ms")
+        assert_right(checker)
+    container.remove(lab)
+    return {"slowdown": median(slowdowns) if slowdowns else None, "slowdowns": slowdowns,
+            "stall_max_ms": max(stalls), "stalls_ms": stalls}
+
+
+def cancelled(lab, container):
+    """A migration that ends after its first round, the container where it was."""
+    lab.link("node2", "--rate", "1gbit")
+    try:
+        with begin(lab, container, other_node(container.node), mode="hybrid",
+                   options=["--downtime-max", "1ms"]) as ongoing:
+            ongoing.await_round(1)
+            ongoing.interrupt()
+            if (ended := ongoing.result()).status != 3:
+                raise BenchError(f"was not cancelled: {ended.why()}")
+    finally:
+        lab.link("node2", "--rate", "off")
+
+
+def afterwards(lab, options, name, flags, act):
+    """The pace of a program after ACT against that of its like which nothing was done to."""
+    moved = start(lab, "stream_like", **flags)
+    act(lab, moved)
+    like = start(lab, "stream_like", node=moved.node, name="like", address="10.99.2.14", **flags)
+    time.sleep(SETTLED_S)
+    paces = {moved.name: [], like.name: []}
+    for number in range(options.repeat):
+        for container, still in ((moved, like), (like, moved)) if number % 2 == 0 else ((like, moved), (moved, like)):
+            paces[container.name].append(pace_alone(lab, container, still))
+    for container in (moved, like):
+        with Checker(lab, container) as checker:
+            assert_right(checker)
+        container.remove(lab)
+    slowdown = 1 - median(paces[moved.name]) / median(paces[like.name])
+    options.say(f"{name}, {act.__name__ if act is cancelled else 'moved'}: slowdown {slowdown:.1%}")
+    return {"slowdown": slowdown, "paces": paces}
+
+
+def pace_alone(lab, container, still):
+    lab.exec(still.node, "runc", "pause", still.name)
+    try:
+        with Checker(lab, container) as checker:
+            checker.stats()
+            time.sleep(WINDOW_S)
+            now = time.monotonic()
+            return pace_between(checker.stats(), now - WINDOW_S, now)
+    finally:
+        lab.exec(still.node, "runc", "resume", still.name)
+
+
+def show(result):
+    limits = {"1 GiB at full speed": "20%", "1 GiB at 100 MB/s": "3%"}
+    rows = []
+    for name, found in result["rounds"].items():
+        slowdown = "–" if found["slowdown"] is None else f"{found['slowdown']:.1%}"
+        rows.append([f"rounds run: {name}", slowdown, table.ms(found["stall_max_ms"]), f"{limits[name]}, 10 ms"])
+    for when, text in (("after", "10 s after the last page"), ("cancelled", "after a cancel")):
+        rows += [[f"{text}: {name}", f"{found['slowdown']:.1%}", "", "2%"] for name, found in result[when].items()]
+    return table.render(rows, ["", "slowdown", "longest stall", "at most"])
