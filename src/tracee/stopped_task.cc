@@ -1,7 +1,9 @@
 #include "tracee/stopped_task.h"
 
 #include <elf.h>
+#include <linux/rseq.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -74,8 +76,9 @@ Result<pid_t> seize_a_thread(pid_t pid) {
   constexpr long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
   std::error_code error;
   int code = ESRCH;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", error)) {
-    const pid_t thread = std::atoi(entry.path().filename().c_str());
+  std::filesystem::directory_iterator entry("/proc/" + std::to_string(pid) + "/task", error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const pid_t thread = std::atoi(entry->path().filename().c_str());
     if (::ptrace(PTRACE_SEIZE, thread, 0, kOptions) == 0) {
       if (::ptrace(PTRACE_INTERRUPT, thread, 0, 0) == 0) return thread;
       (void)::ptrace(PTRACE_DETACH, thread, 0, 0);
@@ -83,6 +86,52 @@ Result<pid_t> seize_a_thread(pid_t pid) {
     code = errno;
   }
   return fail_errno("ptrace", code);
+}
+
+// Calls that the kernel ends with EINTR when the thread stops, where it begins others again: these would tell the
+// program of a signal that there was none. Those with a time limit are left: begun anew they would wait too long.
+bool waits_without_limit(const user_regs_struct& call) {
+  switch (call.orig_rax) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+      return static_cast<int32_t>(call.r10) < 0;
+    case SYS_semop:
+      return true;
+    case SYS_semtimedop:
+    case SYS_epoll_pwait2:
+      return call.r10 == 0;
+    case SYS_rt_sigtimedwait:
+      return call.rdx == 0;
+    default:
+      return false;
+  }
+}
+
+// linux/ptrace.h of 5.13.
+struct RseqConfiguration {
+  uint64_t area;
+  uint32_t size, signature, flags, pad;
+};
+constexpr auto kGetRseqConfiguration = static_cast<__ptrace_request>(0x420f);
+
+template <typename T>
+bool read_object(pid_t pid, RemoteAddr from, T& object) {
+  iovec to{&object, sizeof object};
+  iovec source{reinterpret_cast<void*>(from.value), sizeof object};
+  return ::process_vm_readv(pid, &to, 1, &source, 1, 0) == static_cast<ssize_t>(sizeof object);
+}
+
+// A thread that is stopped inside a restartable sequence (rseq(2)) has to leave it: the kernel would see to that, but
+// it forgets the sequence when the thread first runs our call, outside it.
+void leave_restartable_sequence(pid_t thread, user_regs_struct& registers) {
+  RseqConfiguration configuration{};
+  if (::ptrace(kGetRseqConfiguration, thread, sizeof configuration, &configuration) <= 0) return;
+  if (configuration.area == 0) return;
+  uint64_t at = 0;
+  rseq_cs sequence{};
+  if (!read_object(thread, {configuration.area + offsetof(struct rseq, rseq_cs)}, at) || at == 0) return;
+  if (!read_object(thread, {at}, sequence)) return;
+  if (registers.rip - sequence.start_ip < sequence.post_commit_offset) registers.rip = sequence.abort_ip;
 }
 
 }  // namespace
@@ -109,6 +158,10 @@ Result<> StoppedTask::prepare() {
   if (::ptrace(PTRACE_GETREGSET, thread_, NT_PRSTATUS, &registers) != 0) return fail_errno("PTRACE_GETREGSET");
   if (registers.iov_len != sizeof registers_ || registers_.cs != kCodeSegment64)
     return fail("it is not a 64-bit process");
+  constexpr int64_t kRestartIfNoHandler = -514;  // ERESTARTNOHAND of the kernel: still EINTR if a signal is handled
+  if (static_cast<int64_t>(registers_.rax) == -EINTR && waits_without_limit(registers_))
+    registers_.rax = static_cast<uint64_t>(kRestartIfNoHandler);
+  leave_restartable_sequence(thread_, registers_);
   if (::ptrace(PTRACE_GETSIGMASK, thread_, kWordBytes, &signal_mask_) != 0) return fail_errno("PTRACE_GETSIGMASK");
   const uint64_t all = ~uint64_t{0};
   if (::ptrace(PTRACE_SETSIGMASK, thread_, kWordBytes, &all) != 0) return fail_errno("PTRACE_SETSIGMASK");
@@ -138,10 +191,11 @@ Result<int64_t> StoppedTask::syscall(int64_t number, std::array<uint64_t, 6> arg
 
 Result<> StoppedTask::step_to_syscall_stop() {
   constexpr auto kEndsWithin = 10s;  // the calls do not block; without an end there is no way back
-  for (;;) {
-    if (::ptrace(PTRACE_SYSCALL, thread_, 0, 0) != 0) return fail_errno("PTRACE_SYSCALL");
+  for (int signal = 0;;) {
+    if (::ptrace(PTRACE_SYSCALL, thread_, 0, signal) != 0) return fail_errno("PTRACE_SYSCALL");
     TRY_ASSIGN(const int status, await_stop(thread_, Clock::now() + kEndsWithin));
     if (is_syscall_stop(status)) return {};
+    signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;  // SIGSTOP, which cannot be kept away
   }
 }
 
