@@ -104,18 +104,17 @@ def first_touch_rate(lab, node, size):
 def iperf_rate(lab, source, target, streams, seconds=3):
     """Bytes per second that the link carries from one node to the other over so many TCP connections."""
     address = f"10.99.1.{target.removeprefix('node')}"
-    with lab.popen(target, "iperf3", "--server", "--one-off", "--port", "5299", stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL) as server:
-        # A probe of the port would be its one client: the real one tries until it is there.
-        for _ in range(100):
-            said = lab.exec(source, "iperf3", "--client", address, "--port", "5299", "--parallel", str(streams),
-                            "--time", str(seconds), "--json", check=False)
-            if said.returncode == 0:
-                break
-            time.sleep(0.05)
-        else:
-            server.kill()
-            raise BenchError(f"iperf3: {said.stdout[-300:]}")
+    server = lab.popen(target, "iperf3", "--server", "--port", "5299", stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        lab.await_port(address, 5299)
+        said = lab.exec(source, "iperf3", "--client", address, "--port", "5299", "--parallel", str(streams), "--time",
+                        str(seconds), "--json", check=False, timeout_s=seconds + 20)
+    finally:
+        server.kill()
+        server.wait()
+    if said.returncode != 0:
+        raise BenchError(f"iperf3: {said.stdout[-300:]}")
     return json.loads(said.stdout)["end"]["sum_received"]["bits_per_second"] / 8
 
 
