@@ -40,6 +40,19 @@ class EventQueue : public ProgressListener {
     push(std::move(progress));
   }
 
+  void round_ended(uint32_t number, const control::Round& round) override {
+    control::Progress progress = common();
+    progress.set_round(number);
+    *progress.mutable_round_ended() = round;
+    push(std::move(progress));
+  }
+
+  void pages_left(uint64_t pages) override {
+    control::Progress progress = common();
+    progress.set_pages_left(pages);
+    push(std::move(progress));
+  }
+
   void report(control::Report report) {
     std::lock_guard lock(mutex_);
     control::MigrateEvent event;
@@ -93,8 +106,7 @@ grpc::Status ControlService::Migrate(grpc::ServerContext* context, const control
   const std::string id = random_id();
   EventQueue events(id);
   auto migration = std::make_shared<SourceMigration>(
-      SourceMigration::Request{id, request->container(), request->target(), request->mode()}, host_, peers_, tls_,
-      events);
+      SourceMigration::Request{id, request->container(), request->target(), *request}, host_, peers_, tls_, events);
   if (auto added = registry_.add(id, request->container(), migration); !added)
     return {grpc::StatusCode::FAILED_PRECONDITION, added.error().text()};
   log::info("migration {}: {} to {} begins", id, request->container(), request->target());

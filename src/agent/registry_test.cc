@@ -15,6 +15,8 @@ using testing::HasSubstr;
 class NobodyListens : public ProgressListener {
   void phase_begins(const std::string&, const std::string&) override {}
   void bytes_sent(uint64_t, uint64_t) override {}
+  void round_ended(uint32_t, const control::Round&) override {}
+  void pages_left(uint64_t) override {}
 };
 
 class NobodyAnswers : public PeerConnector {
@@ -31,8 +33,8 @@ class RegistryTest : public testing::Test {
   RegistryTest() { host_.node = "node1"; }
 
   std::shared_ptr<SourceMigration> source(const std::string& id, const std::string& container) {
-    return std::make_shared<SourceMigration>(SourceMigration::Request{id, container, "node2", control::AUTO}, host_,
-                                             peers_, tls_, listener_);
+    return std::make_shared<SourceMigration>(SourceMigration::Request{id, container, "node2"}, host_, peers_, tls_,
+                                             listener_);
   }
 
   // A migration has its id from the first message on.

@@ -1,100 +1,101 @@
 #include "kernel/userfaultfd.h"
 
-#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
-#include <filesystem>
-#include <string>
+#include <array>
 
 namespace godwit {
 
 namespace {
 
-using Outcome = Userfaultfd::Outcome;
-
-// DONE is what the kernel wrote back: bytes, or a negative errno.
-Userfaultfd::Answer answer_of(int returned, int code, int64_t done) {
-  if (returned == 0) return {Outcome::kDone, static_cast<uint64_t>(done)};
-  if (done > 0) return {Outcome::kAgain, static_cast<uint64_t>(done), code};
+// MOVED is what the kernel did of BYTES before the call returned RESULT; a negative one is an error code.
+Result<Userfaultfd::Copied> judge(int result, int code, int64_t moved, uint64_t bytes) {
+  using Outcome = Userfaultfd::Outcome;
+  Userfaultfd::Copied copied;
+  if (moved > 0) copied.pages = static_cast<uint64_t>(moved) / kPageBytes;
+  if (result == 0) {
+    copied.pages = bytes / kPageBytes;
+    return copied;
+  }
+  if (moved < 0 && -moved != EAGAIN) code = static_cast<int>(-moved);
   switch (code) {
     case EAGAIN:
-    case ENOMEM:
-    case EINTR:
-      return {Outcome::kAgain, 0, code};
+      copied.outcome = Outcome::kChanging;
+      return copied;
     case EEXIST:
-      return {Outcome::kExists, 0, code};
+      copied.outcome = Outcome::kExists;
+      return copied;
     case ENOENT:
-      return {Outcome::kGone, 0, code};
+    case EINVAL:
+      copied.outcome = Outcome::kNoRange;
+      return copied;
     case ESRCH:
-    case ENOSPC:  // ESRCH of kernels before 4.13
-      return {Outcome::kEnded, 0, code};
+      copied.outcome = Outcome::kGone;
+      return copied;
     default:
-      return {Outcome::kFailed, 0, code};
+      return fail_errno("userfaultfd", code);
   }
 }
 
-const std::byte* unreadable_page() {
-  static void* const page = ::mmap(nullptr, kPageBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return static_cast<const std::byte*>(page);
+UserfaultEvent event_of(const uffd_msg& message) {
+  UserfaultEvent event;
+  auto range = [](uint64_t start, uint64_t end) { return PageRange{{start}, (end - start) / kPageBytes}; };
+  switch (message.event) {
+    case UFFD_EVENT_FORK:
+      event.kind = UserfaultEvent::Kind::kFork;
+      event.child.reset(static_cast<int>(message.arg.fork.ufd));
+      break;
+    case UFFD_EVENT_REMAP:
+      event.kind = UserfaultEvent::Kind::kRemap;
+      event.range = range(message.arg.remap.from, message.arg.remap.from + message.arg.remap.len);
+      event.to = {message.arg.remap.to};
+      break;
+    case UFFD_EVENT_REMOVE:
+      event.kind = UserfaultEvent::Kind::kRemove;
+      event.range = range(message.arg.remove.start, message.arg.remove.end);
+      break;
+    case UFFD_EVENT_UNMAP:
+      event.kind = UserfaultEvent::Kind::kUnmap;
+      event.range = range(message.arg.remove.start, message.arg.remove.end);
+      break;
+    default:
+      event.range = {{message.arg.pagefault.address & ~(kPageBytes - 1)}, 1};
+  }
+  return event;
 }
 
 }  // namespace
 
-Result<Userfaultfd> Userfaultfd::adopt(ScopedFd fd) {
-  std::error_code error;
-  const auto what = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd.get()), error);
-  if (error || what != "anon_inode:[userfaultfd]") return fail("not a userfaultfd: " + what.string());
-  const int flags = ::fcntl(fd.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0) return fail_errno("fcntl of a userfaultfd");
-  return Userfaultfd(std::move(fd));
-}
-
-// Safety: the kernel writes only to pages that are not there (EEXIST otherwise) in ranges registered with this very
-// descriptor; what a page should hold is the caller's business.
-Userfaultfd::Answer Userfaultfd::copy(RemoteAddr at, std::span<const std::byte> bytes) const {
+Result<Userfaultfd::Copied> Userfaultfd::copy(const PageRange& pages, const std::byte* contents) const {
   uffdio_copy request{};
-  request.dst = at.value;
-  request.src = reinterpret_cast<uint64_t>(bytes.data());
-  request.len = bytes.size();
-  const int returned = ::ioctl(fd_.get(), UFFDIO_COPY, &request);
-  return answer_of(returned, errno, request.copy);
+  request.dst = pages.start.value;
+  request.src = reinterpret_cast<uint64_t>(contents);
+  request.len = pages.bytes();
+  const int result = ::ioctl(fd_.get(), UFFDIO_COPY, &request);
+  return judge(result, errno, request.copy, pages.bytes());
 }
 
-Userfaultfd::Answer Userfaultfd::zero(PageRange range) const {
+Result<Userfaultfd::Copied> Userfaultfd::zero(const PageRange& pages) const {
   uffdio_zeropage request{};
-  request.range = {.start = range.start.value, .len = range.bytes()};
-  const int returned = ::ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request);
-  return answer_of(returned, errno, request.zeropage);
+  request.range = {pages.start.value, pages.bytes()};
+  const int result = ::ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request);
+  return judge(result, errno, request.zeropage, pages.bytes());
 }
 
-void Userfaultfd::wake(PageRange range) const {
-  uffdio_range request{.start = range.start.value, .len = range.bytes()};
-  (void)::ioctl(fd_.get(), UFFDIO_WAKE, &request);
+void Userfaultfd::wake(const PageRange& pages) const {
+  uffdio_range range{pages.start.value, pages.bytes()};
+  (void)::ioctl(fd_.get(), UFFDIO_WAKE, &range);
 }
 
-Result<> Userfaultfd::unregister(PageRange range) const {
-  uffdio_range request{.start = range.start.value, .len = range.bytes()};
-  if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &request) != 0) return fail_errno("unregister a range");
+Result<> Userfaultfd::read_events(std::vector<UserfaultEvent>& events) const {
+  std::array<uffd_msg, 16> messages;
+  const ssize_t got = ::read(fd_.get(), messages.data(), sizeof messages);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return {};
+  if (got < 0) return fail_errno("read of a userfaultfd");
+  for (size_t i = 0; i < static_cast<size_t>(got) / sizeof(uffd_msg); ++i) events.push_back(event_of(messages[i]));
   return {};
-}
-
-// A copy from where nothing can be read gets as far as the process and changes nothing.
-bool Userfaultfd::serves_someone(RemoteAddr missing) const {
-  return copy(missing, {unreadable_page(), kPageBytes}).outcome != Outcome::kEnded;
-}
-
-Result<> Userfaultfd::read_events(std::vector<uffd_msg>& events) const {
-  uffd_msg batch[32];
-  for (;;) {
-    const ssize_t got = ::read(fd_.get(), batch, sizeof batch);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return {};
-    if (got < 0) return fail_errno("read events of a userfaultfd");
-    const size_t count = static_cast<size_t>(got) / sizeof batch[0];
-    events.insert(events.end(), batch, batch + count);
-    if (count < std::size(batch)) return {};
-  }
 }
 
 }  // namespace godwit

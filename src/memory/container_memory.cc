@@ -15,6 +15,9 @@ namespace godwit {
 
 namespace {
 
+// A process that does not stop may do so a little later (it was in a vfork), but each attempt takes time.
+constexpr int kAttemptsMax = 3;
+
 bool has_ended(const Error& error) { return error.code() == ESRCH || error.code() == ENOENT; }
 
 // The last number of the line NSpid of /proc/PID/status: the pid in the innermost namespace.
@@ -51,6 +54,8 @@ void ContainerMemory::detach() { spaces_.clear(); }
 Result<std::vector<pid_t>> ContainerMemory::find_spaces() {
   TRY_ASSIGN(auto pids, settings_.processes());
   std::erase_if(spaces_, [&](const auto& entry) { return std::ranges::find(pids, entry.first) == pids.end(); });
+  // The known ones first: a process that has the memory of a known one (vfork) must not take its place.
+  std::ranges::stable_partition(pids, [&](pid_t pid) { return spaces_.contains(pid); });
   std::vector<pid_t> alone;
   for (pid_t pid : pids) {
     const bool known = spaces_.contains(pid);
@@ -101,8 +106,8 @@ Result<std::vector<SpaceScan>> ContainerMemory::scan_running() {
 Result<SpaceScan> ContainerMemory::look_at(pid_t pid, Space& space) {
   SpaceScan scan;
   scan.pid = pid;
-  if (!space.tried) {
-    space.tried = true;
+  if (!space.tracker && space.attempts < kAttemptsMax) {
+    ++space.attempts;
     TRY(meet(pid, space));
     auto tracker = attach_tracker(settings_.method, pid);
     if (tracker) space.tracker = std::move(*tracker);
@@ -121,16 +126,17 @@ Result<std::vector<FrozenSpace>> ContainerMemory::scan_frozen() {
   TRY_ASSIGN(const auto pids, find_spaces());
   std::vector<FrozenSpace> scans;
   for (pid_t pid : pids) {
-    Space& space = spaces_[pid];
-    TRY_ASSIGN(space.id, innermost_pid(pid));
-    TRY_ASSIGN(FrozenSpace scan, look_at_frozen(pid, space));
-    scans.push_back(std::move(scan));
+    auto scan = look_at_frozen(pid, spaces_[pid]);
+    if (!scan && has_ended(scan.error())) continue;  // since the last look; its parent has not waited for it yet
+    TRY(scan);
+    scans.push_back(std::move(*scan));
   }
   return scans;
 }
 
 Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) const {
   FrozenSpace frozen;
+  TRY_ASSIGN(space.id, innermost_pid(pid));
   frozen.space = space.id;
   frozen.pid = pid;
   frozen.huge_before = space.huge;

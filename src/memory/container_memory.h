@@ -60,7 +60,7 @@ class ContainerMemory {
   struct Space {
     SpaceId id = 0;
     std::unique_ptr<WriteTracker> tracker;  // none: it could not be attached
-    bool tried = false;
+    int attempts = 0;
     MappingFlags flags;
     PageRanges huge;
   };

@@ -36,8 +36,11 @@ uint64_t collapse_huge_pages(pid_t pid, const PageRanges& ranges, const std::fun
     for (; at + kRegionBytes <= range.end() && !stop(); at = at + kRegionBytes) {
       const Stopwatch watch;
       iovec region{reinterpret_cast<void*>(at.value), kRegionBytes};
-      if (::syscall(SYS_process_madvise, pidfd.get(), &region, 1, kCollapse, 0) >= 0) ++done;
-      if (errno == ESRCH) return done;
+      if (::syscall(SYS_process_madvise, pidfd.get(), &region, 1, kCollapse, 0) >= 0) {
+        ++done;
+      } else if (errno == ESRCH) {
+        return done;
+      }
       std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(watch.ms() * kPauseFactor));
     }
   }

@@ -1,64 +1,52 @@
-// Pages that arrived on the target and are not installed yet.
+// The page store: pages that arrived and are not yet installed. While rounds go on, receivers put pages here, again
+// and again the same ones; the map of the freeze then says which of them count. From there on the pager has it.
 //
-// Rounds put pages in, a later copy of a page in place of an earlier one. The map of the freeze then says what of it
-// holds, and the pager takes each space over and releases the memory as it installs.
+// What arrives comes from a peer. Pages of one 2 MiB region always come on the same thread.
 #pragma once
 
-#include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "base/page.h"
 #include "base/result.h"
-#include "memory/page_arena.h"
 #include "memory/region_map.h"
-#include "memory/stored_region.h"
+#include "memory/slot_arena.h"
+#include "memory/slot_table.h"
 
 namespace godwit {
 
 class PageStore {
  public:
-  // BYTES_MAX bounds the pages in it. Index: about 0.5 KiB for a region, and address space of a region's size.
   static Result<std::unique_ptr<PageStore>> create(uint64_t bytes_max);
 
-  // Appends to PARTS, in order, where the pages of RANGE are to be written, before anything else is called for that
-  // region. RANGE lies in one region. Different regions: from any threads; one region: from one thread at a time.
-  Result<> place(SpaceId space, PageRange range, std::vector<std::span<std::byte>>& parts);
-  Result<> put_zero(SpaceId space, PageRange range);
+  // Where PAGES of SPACE, all of one region, are to be written: appended to PARTS in order. In place if they have come
+  // before.
+  Result<> place(SpaceId space, const PageRange& pages, std::vector<std::span<std::byte>>& parts);
+  // They are all zero.
+  Result<> put_zero(SpaceId space, const PageRange& pages);
+  // Of a whole space, once: MAPS in order of address. What they do not name, or name as owed, is dropped.
+  Result<> apply_map(SpaceId space, std::span<const RegionMap> maps);
 
-  // Replaces all that is known of SPACE; an empty map is one, too. Nobody may put pages of SPACE meanwhile or later.
-  // An error if a page that is present and not owed has never come.
-  Result<> apply_map(SpaceId space, std::span<const RegionMap> map);
+  // For the pager, after the maps: the spaces that have one, and what each consists of, which is then the pager's.
+  std::vector<SpaceId> spaces() const;
+  SlotTable take_table(SpaceId space);
+  SlotArena& arena() { return arena_; }
 
-  // For the pager. The spaces with a map, and the regions of one, which leave the store's index by that (nothing: no
-  // such space, no map yet, or taken before). The store outlives them.
-  std::vector<SpaceId> mapped_spaces() const;
-  std::optional<StoredRegions> take(SpaceId space);
-
-  uint64_t bytes_in_use() const { return arena_.bytes_in_use(); }
   uint64_t bytes_peak() const { return arena_.bytes_peak(); }
-  uint64_t pages_owed_left() const { return owed_left_; }
 
  private:
-  struct Space {
-    StoredRegions regions;
-    bool mapped = false;
-    bool taken = false;
-  };
-  explicit PageStore(uint64_t bytes_max) : arena_(bytes_max), regions_max_(bytes_max / kPageBytes) {}
-  Result<StoredRegion*> region_of(SpaceId space, const PageRange& range);
-  Result<std::shared_ptr<StoredRegion>> new_region();
+  explicit PageStore(SlotArena arena) : arena_(std::move(arena)) {}
+  Result<SlotTable::Region*> region_for(SpaceId space, const PageRange& pages);
+  Result<> apply_region(const RegionMap& map, const SlotTable::Region* before, SlotTable& after);
+  void drop_all(SlotTable& table, SlotTable& kept);
 
-  PageArena arena_;
-  std::atomic<uint64_t> owed_left_ = 0;
-  const uint64_t regions_max_;
-  mutable std::mutex mutex_;
-  uint64_t regions_ = 0;
-  std::unordered_map<SpaceId, Space> spaces_;
+  SlotArena arena_;
+  mutable std::mutex mutex_;  // guards the maps, not what the regions hold
+  std::map<SpaceId, SlotTable> arriving_;
+  std::map<SpaceId, SlotTable> mapped_;
 };
 
 }  // namespace godwit

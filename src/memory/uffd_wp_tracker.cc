@@ -3,6 +3,9 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
+#include <utility>
+
+#include "memory/page_set.h"
 #include "tracee/remote_userfaultfd.h"
 
 namespace godwit {
@@ -20,12 +23,15 @@ PagemapScan::Query populated(const PagemapScan& scan) {
   return {.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero | scan.guard_if_known()};
 }
 
-bool allow_protection(int uffd, const Mapping& mapping) {
+Result<> allow_protection(int uffd, const Mapping& mapping) {
   uffdio_register request{};
   request.range = {mapping.start.value, mapping.end - mapping.start};
   request.mode = UFFDIO_REGISTER_MODE_WP;
-  return ::ioctl(uffd, UFFDIO_REGISTER, &request) == 0;
+  if (::ioctl(uffd, UFFDIO_REGISTER, &request) == 0) return {};
+  return fail_errno("UFFDIO_REGISTER");
 }
+
+Error another_address_space() { return Error("the process has another address space now", ESTALE); }
 
 }  // namespace
 
@@ -42,7 +48,14 @@ Result<std::unique_ptr<WriteTracker>> UffdWpTracker::attach(pid_t pid) {
 Result<PageRanges> UffdWpTracker::take_written(const std::vector<Mapping>& owned) {
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
   PageRanges written;
-  for (const Mapping& mapping : owned) TRY(take_from(scan, mapping, written));
+  const bool all_new = std::exchange(unsure_, false);
+  for (const Mapping& mapping : owned) {
+    if (all_new) {
+      TRY(begin_with(scan, mapping, written));
+    } else {
+      TRY(take_from(scan, mapping, written));
+    }
+  }
   return written;
 }
 
@@ -52,19 +65,24 @@ Result<> UffdWpTracker::take_from(const PagemapScan& scan, const Mapping& mappin
   query.protect = true;
   PageRanges found;
   auto scanned = scan.find(query, mapping.start, mapping.end, found);
-  if (scanned) {
-    written.insert(written.end(), found.begin(), found.end());
-    return {};
+  if (scanned) written.insert(written.end(), found.begin(), found.end());
+  if (scanned || scanned.error().code() != EPERM) return scanned;
+  return begin_with(scan, mapping, written);  // some of it is new
+}
+
+// A scan that failed may have protected a part and lost it on its way out, so all that has content counts as written.
+Result<> UffdWpTracker::begin_with(const PagemapScan& scan, const Mapping& mapping, PageRanges& written) {
+  PagemapScan::Query query = populated(scan);
+  auto allowed = allow_protection(uffd_.get(), mapping);
+  query.protect = allowed.has_value();
+  if (!allowed) {
+    const int code = allowed.error().code();
+    if (code == ESRCH || code == ENOMEM) return fail(another_address_space());  // what it belonged to is gone
+    if (code == EBUSY) unsure_ = true;                                          // somebody else's userfaultfd has it
   }
-  if (scanned.error().code() != EPERM) return scanned;
-  // Some of it is new. The scan may have protected a part and lost it on its way out with an error, so all that has
-  // content counts as written.
-  if (!allow_protection(uffd_.get(), mapping)) return {};  // found as written at the freeze
-  query.all_of = 0;
-  found.clear();
-  scanned = scan.find(query, mapping.start, mapping.end, found);
-  if (!scanned && scanned.error().code() == EPERM)
-    return fail(Error("the process has another address space now", ESTALE));
+  PageRanges found;
+  auto scanned = scan.find(query, mapping.start, mapping.end, found);
+  if (!scanned && scanned.error().code() == EPERM) return fail(another_address_space());
   TRY(scanned);
   written.insert(written.end(), found.begin(), found.end());
   return {};
@@ -74,9 +92,15 @@ Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
   PagemapScan::Query query = populated(scan);
   query.all_of = kPageWritten;
+  // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked.
+  PagemapScan::Query untracked = populated(scan);
+  untracked.none_of |= kPageWpAllowed;
   PageRanges written;
-  for (const Mapping& mapping : owned) TRY(scan.find(query, mapping.start, mapping.end, written));
-  return written;
+  for (const Mapping& mapping : owned) {
+    TRY(scan.find(query, mapping.start, mapping.end, written));
+    TRY(scan.find(untracked, mapping.start, mapping.end, written));
+  }
+  return normalise(std::move(written));
 }
 
 }  // namespace godwit

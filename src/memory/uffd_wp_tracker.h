@@ -23,9 +23,12 @@ class UffdWpTracker : public WriteTracker {
  private:
   UffdWpTracker(pid_t pid, ScopedFd uffd) : pid_(pid), uffd_(std::move(uffd)) {}
   Result<> take_from(const PagemapScan& scan, const Mapping& mapping, PageRanges& written);
+  Result<> begin_with(const PagemapScan& scan, const Mapping& mapping, PageRanges& written);
 
   pid_t pid_;
-  ScopedFd uffd_;  // closing it ends the protection
+  ScopedFd uffd_;       // closing it ends the protection
+  bool unsure_ = true;  // whether what is protected is so by us: at first, the tracker of another process that shared
+                        // the memory may not be gone yet
 };
 
 }  // namespace godwit

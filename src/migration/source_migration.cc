@@ -19,6 +19,7 @@
 #include "network/capture.h"
 #include "network/remove.h"
 #include "runtime/criu_log.h"
+#include "runtime/lens_files.h"
 #include "runtime/streams.h"
 #include "runtime/tcp_repair.h"
 #include "wire/hello.h"
@@ -36,13 +37,6 @@ constexpr auto kSourceEndsWithin = 60s;
 constexpr auto kOutcomeRetry = 500ms;
 // The slowest link for which a restore is waited for: the images' last part may still be on its way.
 constexpr uint64_t kBytesPerSecondMin = 1'000'000;
-
-// As users write it.
-std::string mode_name(control::Mode mode) {
-  std::string name = control::Mode_Name(mode);
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-  return name;
-}
 
 }  // namespace
 
@@ -67,6 +61,7 @@ Step<> SourceMigration::migrate() {
   if (auto step = connect(); !step) return step;
   if (auto step = check(); !step) return step;
   if (auto step = prepare(); !step) return step;
+  if (auto step = rounds(); !step) return step;
   if (auto step = freeze(); !step) return step;
   if (auto step = dump_and_transfer(); !step) return step;
   if (auto step = restore_there(); !step) return step;
@@ -83,9 +78,6 @@ Step<> SourceMigration::connect() {
   if (!facts) return failed_here("request", std::move(facts.error()));
   facts_ = std::move(*facts);
   container_seen_ = true;
-  if (request_.mode != control::AUTO && request_.mode != control::COLD)
-    return failed_here(
-        "request", Error("mode " + mode_name(request_.mode) + " is not available in this version; auto and cold are"));
   if (request_.target == host_.node)
     return failed_here("request", Error("the container is on " + host_.node + " already"));
 
@@ -122,21 +114,41 @@ Step<> SourceMigration::check() {
 
 Step<> SourceMigration::prepare() {
   begin_phase("prepare", "preparing " + request_.target);
+  if (auto step = prepare_memory(); !step) return step;
   if (auto step = prepare_here(); !step) return step;
 
   peer::SourceMessage request;
   peer::Prepare& prepare = *request.mutable_prepare();
   *prepare.mutable_network() = facts_.network;
   prepare.set_simple_cgroups(facts_.simple_cgroups);
+  prepare.set_page_streams(memory_ ? memory_->streams() : 0);
   for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
   auto reply = ask("prepare", request, host_.step_timeout);
   if (!reply) return std::unexpected(std::move(reply.error()));
   for (const std::string& note : reply->prepare().notes()) report_.add_notes(note);
 
-  if (auto step = open_data_connection(); !step) return step;
+  if (auto step = open_connections(); !step) return step;
   auto ready = bridge_->await(CriuPoint::kPreDump, in(host_.step_timeout));
   if (!ready) return criu_failed("prepare", std::move(ready.error()));
-  warm_free_memory(facts_.memory_bytes);  // the images'
+  if (!memory_) warm_free_memory(facts_.memory_bytes);  // the images'
+  return {};
+}
+
+// What CRIU could not be kept from dumping would come twice: then all memory goes with its images.
+Step<> SourceMigration::prepare_memory() {
+  if (auto fit = check_lens(host_.lens, host_.criu); !fit) {
+    report_.add_notes("memory went with CRIU's images, in mode cold: " + fit.error().text());
+    return {};
+  }
+  auto memory = SourceMemory::create({.options = request_.options,
+                                      .cgroup = facts_.container.freezer_cgroup,
+                                      .first_process = facts_.container.pid,
+                                      .memory_bytes = facts_.memory_bytes,
+                                      .listener = &listener_,
+                                      .cancelled = &cancelled_});
+  if (!memory) return failed_here("prepare", std::move(memory.error()));
+  std::lock_guard lock(mutex_);
+  memory_ = std::move(*memory);
   return {};
 }
 
@@ -161,7 +173,7 @@ Step<> SourceMigration::start_checkpoint() {
   work_.emplace(std::move(*tmpfs));
   const auto images = directory / "images";
   const auto work = directory / "work";
-  for (const auto& made : {make_directories(images), make_directories(work)})
+  for (const auto& made : {make_directories(images), make_directories(work), make_directories(directory / "lens")})
     if (!made) return failed_here("prepare", made.error());
 
   auto log = open_file(work / "runc.log", O_WRONLY | O_CREAT | O_APPEND);
@@ -179,6 +191,7 @@ Step<> SourceMigration::start_checkpoint() {
           },
       .hold_at = {CriuPoint::kPreDump, CriuPoint::kPostDump},
       .on_failure = [this] { lose_criu(); },
+      .lens = memory_ ? std::optional(Lens{host_.lens, directory / "lens"}) : std::nullopt,
   });
   if (!bridge) return failed_here("prepare", std::move(bridge.error()));
   {
@@ -199,23 +212,54 @@ Step<> SourceMigration::start_checkpoint() {
   return {};
 }
 
-Step<> SourceMigration::open_data_connection() {
-  const wire::Hello hello{
-      .want_plain = !host_.data_encryption, .migration_id = request_.id, .token = greeting_.data_token()};
-  auto connection =
-      DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello, in(host_.step_timeout));
+Result<std::unique_ptr<DataConnection>> SourceMigration::open_connection(uint16_t channel) {
+  const wire::Hello hello{.channel = channel,
+                          .want_plain = !host_.data_encryption,
+                          .migration_id = request_.id,
+                          .token = greeting_.data_token()};
+  return DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello, in(host_.step_timeout));
+}
+
+Step<> SourceMigration::open_connections() {
+  auto connection = open_connection(0);
   if (!connection) return failed_here("connect", std::move(connection.error()));
-  auto last = std::make_shared<Clock::time_point>();
   auto sending =
-      std::make_unique<ImageSending>(work_->path() / "images", std::move(*connection), [this, last](uint64_t bytes) {
-        bytes_sent_ = bytes;
-        if (Clock::now() - *last < 100ms) return;
-        *last = Clock::now();
-        listener_.bytes_sent(bytes, facts_.memory_bytes);
+      std::make_unique<ImageSending>(work_->path() / "images", std::move(*connection), [this](uint64_t bytes) {
+        image_bytes_ = bytes;
+        tell_bytes();
       });
+  {
+    std::lock_guard lock(mutex_);
+    sending_ = std::move(sending);
+  }
+  return memory_ ? open_page_connections() : Step<>();
+}
+
+// Channels 1 to N carry pages, N+1 requests and answers.
+Step<> SourceMigration::open_page_connections() {
+  PageSending::Settings settings;
+  for (uint16_t channel = 1; channel <= memory_->streams() + 1; ++channel) {
+    auto connection = open_connection(channel);
+    if (!connection) return failed_here("connect", std::move(connection.error()));
+    if (channel <= memory_->streams()) {
+      settings.streams.push_back(std::move(*connection));
+    } else {
+      settings.requests = std::move(*connection);
+    }
+  }
+  settings.progress = [this] { tell_bytes(); };
   std::lock_guard lock(mutex_);
-  sending_ = std::move(sending);
+  memory_->use(std::move(settings));
   return {};
+}
+
+// From sending threads.
+void SourceMigration::tell_bytes() {
+  bytes_sent_ = image_bytes_ + (memory_ ? memory_->bytes_on_wire() : 0);
+  const int64_t now = Clock::now().time_since_epoch() / 1ms;
+  int64_t told = told_bytes_at_;
+  if (now - told < 100 || !told_bytes_at_.compare_exchange_strong(told, now)) return;
+  listener_.bytes_sent(bytes_sent_, facts_.memory_bytes);
 }
 
 // On the bridge's thread. If CRIU died, what it had stopped runs, with sockets that do not work: it is stopped again at
@@ -227,12 +271,24 @@ void SourceMigration::lose_criu() {
     if (!frozen) log::error("migration {}: {}", request_.id, frozen.error().text());
   }
   if (sending_) sending_->cancel();
+  if (memory_) memory_->cancel();
 }
 
 // An error if CRIU, which must hold the container here until the commit, is gone; a cancel is noticed elsewhere.
 Step<> SourceMigration::check_criu() {
   if (cancelled()) return {};
   if (auto why = bridge_->failure()) return criu_failed("hold", Error(*why));
+  return {};
+}
+
+// --- Rounds: memory goes while the container runs ---------------------------------------------------------
+
+Step<> SourceMigration::rounds() {
+  if (!memory_) return {};
+  begin_phase("rounds", "sending memory while the container runs");
+  auto done = memory_->run_rounds();
+  if (auto step = check_criu(); !step) return step;
+  if (!done) return failed_here("rounds", std::move(done.error()));
   return {};
 }
 
@@ -244,6 +300,9 @@ Step<> SourceMigration::freeze() {
   frozen_at_ = Clock::now();
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("freeze", std::move(frozen.error()));
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
+  if (!memory_) return {};
+  if (auto begun = memory_->freeze(work_->path() / "lens"); !begun)
+    return failed_here("freeze", std::move(begun.error()));
   return {};
 }
 
@@ -274,6 +333,7 @@ Step<> SourceMigration::restore_there() {
   *switch_over.mutable_network() = facts_.network;
   switch_over.mutable_network()->clear_sysctls();
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
+  switch_over.set_await_pages(memory_ && memory_->awaits_pages());
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
   auto reply = ask("restore", request, limit);
   if (auto step = check_criu(); !step) return step;
@@ -328,8 +388,40 @@ bool SourceMigration::ask_for_outcome() {
 
 // --- After the commit -------------------------------------------------------------------------------------
 
+// Post-copy: the container runs on the target, pages are still on their way or not yet in their place. The copy here
+// has what is missing there, so it stays until nothing is.
+void SourceMigration::await_last_page() {
+  if (!memory_) return;
+  begin_phase("pages", "the container runs on " + request_.target + "; the rest of its memory follows");
+  for (;;) {
+    peer::SourceMessage request;
+    for (std::string& frame : hold_->take()) request.mutable_pages_left()->add_frames(std::move(frame));
+    request.mutable_pages_left();
+    auto reply = control_->call(request, in(host_.step_timeout));
+    if (!reply || !reply->has_pages_left()) {
+      report_.add_notes("the link was lost while memory was still to follow");
+      return;
+    }
+    const peer::PagesLeftReply& left = reply->pages_left();
+    if (!left.done()) {
+      listener_.pages_left(left.owed() + left.waiting());
+      continue;
+    }
+    control::PostCopy& postcopy = *report_.mutable_postcopy();
+    postcopy.set_pages(memory_->awaits_pages() ? 0 : memory_->owed_pages());
+    postcopy.set_faults(left.faults());
+    postcopy.set_faults_remote(left.faults_remote());
+    postcopy.set_ms(left.ms());
+    postcopy.set_fault_p50_us(left.fault_p50_us());
+    postcopy.set_fault_p99_us(left.fault_p99_us());
+    postcopy.set_fault_max_us(left.fault_max_us());
+    return;
+  }
+}
+
 // The container runs on the target. What fails here is a note in the report, no more.
 void SourceMigration::finish() {
+  await_last_page();
   begin_phase("clean-up", "removing the source's copy");
   peer::SourceMessage request;
   for (std::string& frame : hold_->take()) request.mutable_finish()->add_frames(std::move(frame));
@@ -372,6 +464,7 @@ void SourceMigration::remove_network() {
 // network is theirs again, with the frames that came meanwhile.
 void SourceMigration::resume_here() {
   if (sending_) sending_->cancel();
+  if (memory_) memory_->cancel();
   bridge_->refuse();
   auto ended = checkpoint_->wait_until(in(kRunCEndsWithin));
   if (!ended || !*ended) {
@@ -380,6 +473,7 @@ void SourceMigration::resume_here() {
   }
   bridge_->await_end(in(kRunCEndsWithin));
   if (bridge_->died()) end_repair_here();
+  if (memory_) memory_->give_up();
   if (auto thawed = freezer_->thaw(); !thawed) log::error("migration {}: {}", request_.id, thawed.error().text());
   if (auto back = hold_->give_back(*detachment_); !back)
     log::error("migration {}: {}", request_.id, back.error().text());
@@ -403,6 +497,7 @@ bool SourceMigration::cancel() {
   cancelled_ = true;
   if (bridge_) bridge_->refuse();
   if (sending_) sending_->cancel();  // the target then gives up waiting for images
+  if (memory_) memory_->cancel();
   return true;
 }
 
@@ -462,6 +557,11 @@ control::Report SourceMigration::report(const Step<>& result) {
   report.set_mode(control::COLD);
   report.set_total_ms(total_.ms());
   if (sending_) report.set_bytes_sent(sending_->bytes_on_wire());
+  if (memory_) {
+    memory_->describe(report);
+    report.set_bytes_sent(report.bytes_sent() + memory_->bytes_on_wire());
+    for (const std::string& note : memory_->notes()) report.add_notes(note);
+  }
   (*report.mutable_figures())["source_memory_peak_bytes"] = static_cast<double>(memory_peak_bytes_);
   (*report.mutable_figures())["source_disk_bytes"] = static_cast<double>(disk_bytes_written() - disk_bytes_before_);
   if (result) {

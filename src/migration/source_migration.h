@@ -1,7 +1,7 @@
 // The source's side of a migration, from request to report. The order of its steps is here and nowhere else;
 // docs/life-of-a-migration.md follows it through the files.
 //
-//   connect → check → prepare → freeze → dump ∥ transfer → restore (there) → COMMIT → clean up
+//   connect → check → prepare → rounds → freeze → dump ∥ transfer → restore (there) → COMMIT → pages left → clean up
 //
 // Until the commit everything taken is on an undo list, and any failure, a cancel or a lost link leaves the container
 // running here. The commit is one message; once it may have been received, only the target's answer, or what it says
@@ -25,6 +25,7 @@
 #include "migration/image_channel.h"
 #include "migration/progress.h"
 #include "migration/source_facts.h"
+#include "migration/source_memory.h"
 #include "network/detachment.h"
 #include "network/frame_hold.h"
 #include "runtime/criu_bridge.h"
@@ -41,7 +42,7 @@ class SourceMigration {
     std::string id;
     std::string container;
     std::string target;  // node name
-    control::Mode mode = control::AUTO;
+    control::MigrateRequest options{};
   };
 
   // All references outlive the migration.
@@ -63,19 +64,25 @@ class SourceMigration {
   Step<> connect();
   Step<> check();
   Step<> prepare();
+  Step<> prepare_memory();
   Step<> prepare_here();
+  Step<> rounds();
   Step<> freeze();
   Step<> dump_and_transfer();
   Step<> restore_there();
   Step<> commit();
+  void await_last_page();
   void finish();
   void resume_here();  // undo of freeze
   void end_repair_here();
+  void tell_bytes();
 
   Step<> start_checkpoint();
   Step<> check_criu();
   void lose_criu();
-  Step<> open_data_connection();
+  Step<> open_connections();
+  Step<> open_page_connections();
+  Result<std::unique_ptr<DataConnection>> open_connection(uint16_t channel);
   bool ask_for_outcome();  // true: the container runs on the target
   void remove_network();
 
@@ -107,6 +114,7 @@ class SourceMigration {
   std::unique_ptr<CriuBridge> bridge_;  // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;
   std::unique_ptr<ImageSending> sending_;  // the same
+  std::unique_ptr<SourceMemory> memory_;   // the same; none if memory goes with CRIU's images
   UndoList undo_;
 
   Clock::time_point frozen_at_;
@@ -123,6 +131,8 @@ class SourceMigration {
   bool over_ = false;
   std::string phase_ = "request";
   std::atomic<uint64_t> bytes_sent_ = 0;
+  std::atomic<uint64_t> image_bytes_ = 0;
+  std::atomic<int64_t> told_bytes_at_ = 0;  // ms of the steady clock
 };
 
 // The pre-flight alone, on both hosts; nothing is changed.

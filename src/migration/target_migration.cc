@@ -33,6 +33,8 @@ constexpr int kLaterAnnouncements = 2;
 constexpr auto kAnnouncementInterval = 1s;
 // Resuming takes milliseconds; a host under load may take longer, and there is no way back any more.
 constexpr auto kResumesWithin = 60s;
+// How often the source hears how many pages are left.
+constexpr auto kPagesLeftReply = 200ms;
 
 peer::TargetMessage failure_message(const std::string& step, const std::string& cause,
                                     const std::vector<std::string>& log) {
@@ -78,6 +80,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::dispatch(const peer
   if (request.has_prepare() && state == State::kChecked) return prepare(request.prepare());
   if (request.has_switch_over() && state == State::kPrepared) return restore(request.switch_over());
   if (request.has_commit() && state == State::kRestored) return commit(request.commit());
+  if (request.has_pages_left() && state == State::kRunning) return pages_left(request.pages_left());
   if (request.has_finish() && state == State::kRunning) return finish(request.finish());
   return std::unexpected(PhaseError{"protocol", Error("a message came out of order")});
 }
@@ -132,10 +135,11 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (auto done = prepare_network(prepare.network()); !done) return failed(done.error());
   if (auto done = prepare_bundle(); !done) return failed(done.error());
   if (auto done = prepare_streams(prepare); !done) return failed(done.error());
+  if (auto done = prepare_memory(prepare.page_streams()); !done) return failed(done.error());
   if (auto done = start_restore(prepare.simple_cgroups()); !done) return failed(done.error());
   auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
   if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
-  warm_free_memory(preflight_.memory_bytes());  // the container's
+  warm_free_memory(preflight_.memory_bytes());  // the container's, and the store's
 
   peer::TargetMessage message;
   for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
@@ -159,7 +163,6 @@ Result<> TargetMigration::prepare_directories() {
   TRY(make_directories(directory() / "images"));
   TRY(make_directories(directory() / "work"));
   writer_.emplace(directory() / "images", host_.image_bytes_max);
-  TRY(writer_->reserve(preflight_.memory_bytes()));
   // runC wants to know of pipes among the standard streams; the bridge tells CRIU itself (StreamReplacements).
   return write_file(directory() / "images" / "descriptors.json", R"(["/dev/null","/dev/null","/dev/null"])");
 }
@@ -201,6 +204,17 @@ Result<> TargetMigration::prepare_streams(const peer::Prepare& prepare) {
   return streams_->listen_for_terminal(directory() / "console.sock");
 }
 
+// Zero streams: memory comes with CRIU's images.
+Result<> TargetMigration::prepare_memory(uint32_t streams) {
+  if (streams == 0) return writer_->reserve(preflight_.memory_bytes());
+  if (streams >= wire::kChannelsMax - 1) return fail("the source wants " + std::to_string(streams) + " connections");
+  TRY_ASSIGN(memory_, TargetMemory::create({.streams = streams,
+                                            .bytes_max = host_.image_bytes_max,
+                                            .socket = directory() / "work" / "lazy-pages.socket",
+                                            .on_failure = [this] { stop_receiving(); }}));
+  return {};
+}
+
 Result<> TargetMigration::start_restore(bool simple_cgroups) {
   const auto socket = directory() / "criu.sock";
   TRY_ASSIGN(bridge_, CriuBridge::start({
@@ -214,6 +228,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 streams_->declare(options);
                                 use_common_criu_options(simple_cgroups, options);
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
+                                options.set_lazy_pages(memory_ != nullptr);
                               },
                           .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
                                       CriuPoint::kNetworkUnlock},
@@ -261,6 +276,9 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   if (receiving_->failed()) return failed("transfer", receiving_->finish().error());
   if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
     return failed("restore", set.error());
+  if (memory_)
+    if (auto mapped = memory_->await_map(Clock::now() + host_.step_timeout); !mapped)
+      return failed("transfer", mapped.error());
   bridge_->release(CriuPoint::kRequest);
   // CRIU makes namespaces and mounts while memory still arrives, and this namespace becomes what it was at the freeze.
   if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
@@ -278,6 +296,9 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   bridge_->release(CriuPoint::kNamespacesReady);
   auto restored = bridge_->await(CriuPoint::kPostRestore, Clock::now() + host_.step_timeout);
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
+  if (memory_)
+    if (auto here = memory_->await_pages(switch_over.await_pages(), host_.step_timeout); !here)
+      return failed("transfer", here.error());
   reply.set_restore_ms(restore_watch.ms());
   reply.set_memory_peak_bytes(memory_peak_bytes_);
   set_state(State::kRestored);
@@ -307,6 +328,7 @@ bool TargetMigration::await_receiving(Deadline deadline) {
 void TargetMigration::stop_receiving() {
   std::lock_guard lock(mutex_);
   if (receiving_) receiving_->cancel();
+  if (memory_) memory_->cancel();
 }
 
 // The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
@@ -337,6 +359,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   reply.set_attach_ms(attach_watch.ms());
   auto resumed = bridge_->await(CriuPoint::kPostResume, Clock::now() + kResumesWithin);
   if (!resumed) remember_error(resumed.error().text());
+  if (memory_) memory_->begin_fill();
   reply.set_resume_ms(watch.ms());
   reply.set_frames_delivered(frames_delivered_);
   return message;
@@ -356,6 +379,17 @@ Result<> TargetMigration::deliver_frames(const google::protobuf::RepeatedPtrFiel
 
 // --- After the commit -------------------------------------------------------------------------------------
 
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::pages_left(const peer::PagesLeft& pages_left) {
+  if (auto delivered = deliver_frames(pages_left.frames()); !delivered) remember_error(delivered.error().text());
+  peer::TargetMessage message;
+  if (memory_) {
+    *message.mutable_pages_left() = memory_->progress(kPagesLeftReply);
+  } else {
+    message.mutable_pages_left()->set_done(true);
+  }
+  return message;
+}
+
 TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::Finish& finish) {
   peer::TargetMessage message;
   peer::FinishReply& reply = *message.mutable_finish();
@@ -372,8 +406,10 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   go_on_announcing();
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended || **ended != 0) reply.add_notes("runc restore did not end well on " + host_.node);
+  if (memory_) memory_peak_bytes_ += memory_->store_bytes_peak();
   bridge_.reset();
   receiving_.reset();
+  memory_.reset();
   streams_.reset();
   work_.reset();
   figure("memory_peak_bytes", static_cast<double>(memory_peak_bytes_));
@@ -415,9 +451,11 @@ void TargetMigration::abort(const std::string& reason) {
     data_connected_ = true;  // none is taken any more
   }
   if (receiving_) receiving_->cancel();
+  if (memory_) memory_->cancel();
   undo_.roll_back();
   bridge_.reset();
   receiving_.reset();
+  memory_.reset();
   streams_.reset();
   network_.reset();
   work_.reset();
@@ -428,13 +466,16 @@ void TargetMigration::abort(const std::string& reason) {
 
 bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
   std::lock_guard lock(mutex_);
-  return state_ == State::kPrepared && !data_connected_ && equal_secret(hello.token, token_) &&
+  const bool expected = hello.channel == 0 ? !data_connected_ : memory_ != nullptr;
+  return state_ == State::kPrepared && expected && equal_secret(hello.token, token_) &&
          std::ranges::find(peer_names, hello_.node()) != peer_names.end();
 }
 
 bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
   std::lock_guard lock(mutex_);
-  if (state_ != State::kPrepared || data_connected_) return false;
+  if (state_ != State::kPrepared) return false;
+  if (connection->channel() != 0) return memory_ && memory_->accept(std::move(connection));
+  if (data_connected_) return false;
   data_connected_ = true;
   receiving_ = std::make_unique<ImageReceiving>(std::move(*writer_), std::move(connection));
   writer_.reset();

@@ -21,6 +21,7 @@
 #include "migration/control_channel.h"
 #include "migration/host.h"
 #include "migration/image_channel.h"
+#include "migration/target_memory.h"
 #include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "network/recreate.h"
@@ -70,12 +71,14 @@ class TargetMigration {
   Phase<peer::TargetMessage> prepare(const peer::Prepare& prepare);
   Phase<peer::TargetMessage> restore(const peer::SwitchOver& switch_over);
   Phase<peer::TargetMessage> commit(const peer::Commit& commit);
+  Phase<peer::TargetMessage> pages_left(const peer::PagesLeft& pages_left);
   Phase<peer::TargetMessage> finish(const peer::Finish& finish);
 
   Result<> prepare_directories();
   Result<> prepare_network(const peer::NetworkState& network);
   Result<> prepare_bundle();
   Result<> prepare_streams(const peer::Prepare& prepare);
+  Result<> prepare_memory(uint32_t streams);
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
@@ -112,6 +115,7 @@ class TargetMigration {
   std::unique_ptr<CriuBridge> bridge_;
   std::optional<Subprocess> restore_;
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
+  std::unique_ptr<TargetMemory> memory_;       // none if memory comes with CRIU's images; set before kPrepared
   UndoList undo_;
   std::jthread announcing_;
   uint64_t disk_bytes_before_ = 0;

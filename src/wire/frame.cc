@@ -49,7 +49,7 @@ Result<Bounds> bounds_of(FrameType type) {
                     .length_max = kRunsPerFrame * kRunBytes,
                     .runs_max = kRunsPerFrame};
     case FrameType::kMemoryMap:
-      return Bounds{.index_max = kSpaceIdMax, .length_min = 1, .length_max = kFramePayloadMax};
+      return Bounds{.index_max = kSpaceIdMax, .length_min = 0, .length_max = kFramePayloadMax};
     case FrameType::kRoundEnd:
       return Bounds{.index_max = kRoundsMax, .length_min = 0, .length_max = 0};
     case FrameType::kMapsEnd:

@@ -23,7 +23,8 @@
 //               codec says so
 //   RoundEnd    index = number of the round, from 1
 //   Frozen      the container stands still: pages that follow are owed ones. On channel 1 the maps come next
-//   MemoryMap   index = address space; payload = part of its map (memory/memory_map.h), in order of address
+//   MemoryMap   index = address space; payload = part of its map (memory/memory_map.h), in order of address,
+//               empty if the space has no content at all
 //   MapsEnd     index = number of address spaces that have a map
 //   PagesEnd    no page is owed on this channel any more
 //   PageRequest target to source, channel N+1: index = address space; count = runs; payload = runs of owed pages that

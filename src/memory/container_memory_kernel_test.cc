@@ -1,0 +1,323 @@
+// Rounds on real processes. The copy that they make, with what the last look adds, must be what the processes have.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/prctl.h>
+#include <sched.h>
+#include <sys/syscall.h>
+
+#include <cstdio>
+
+#include "memory/container_memory.h"
+#include "memory/test_container.h"
+
+namespace godwit {
+namespace {
+
+enum Word { kReady, kGo, kCount, kAddress };
+
+char* map_anonymous(size_t bytes, int protection = PROT_READ | PROT_WRITE, int flags = 0) {
+  void* memory = ::mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  if (memory == MAP_FAILED) ::_exit(98);
+  return static_cast<char*>(memory);
+}
+
+void report_and_wait(const Board& board, const void* address) {
+  board[kAddress] = reinterpret_cast<uint64_t>(address);
+  board[kReady] = 1;
+  while (board[kGo] == 0) ::usleep(200);
+}
+
+class Rounds : public testing::Test {
+ protected:
+  void await_ready() {
+    ASSERT_TRUE(await([&] { return board_[kReady] == 1; }));
+  }
+  RemoteAddr address() const { return {board_[kAddress]}; }
+  // A process that calls PREPARE, which returns an address, and waits.
+  pid_t run_prepared(const std::function<char*()>& prepare) {
+    const pid_t pid = container_.run([&] {
+      report_and_wait(board_, prepare());
+      for (;;) ::pause();
+    });
+    await_ready();
+    return pid;
+  }
+  void expect_same(ShadowContainer& shadow) {
+    const Differences differences = shadow.verify();
+    EXPECT_TRUE(is_same(differences)) << text_of(differences);
+  }
+  Board board_;
+  TestContainer container_;
+};
+
+// Several words of each page change at each step, so a page that was read in between differs from what it becomes.
+void write_all_over(const Board& board, char* memory, size_t pages) {
+  uint64_t value = 0;
+  for (uint64_t state = 1; board[kGo] == 0; ++value) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    char* page = memory + (state >> 33) % pages * kPageBytes;
+    for (size_t at = 0; at < kPageBytes; at += 512) std::memcpy(page + at, &value, sizeof value);
+    if (value > 5 * pages) board[kReady] = 1;
+  }
+}
+
+TEST_F(Rounds, TornPageIsSentAgain) {
+  constexpr size_t kPages = 4000;
+  const pid_t pid = container_.run([&] { write_all_over(board_, map_anonymous(kPages * kPageBytes), kPages); });
+  await_ready();
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  for (int cycle = 0; cycle < 5; ++cycle) {
+    for (int round = 0; round < 10; ++round) EXPECT_GT(shadow.round(), 0u);
+    container_.freeze();
+    expect_same(shadow);
+    ASSERT_EQ(shadow.frozen().size(), 1u);
+    EXPECT_EQ(shadow.frozen()[0].pid, pid);
+    EXPECT_TRUE(shadow.frozen()[0].tracked);
+    EXPECT_LT(count_pages(shadow.frozen()[0].written), count_pages(shadow.frozen()[0].populated));
+    container_.thaw();
+  }
+}
+
+TEST_F(Rounds, OnlyWhatWasWrittenIsFoundAgain) {
+  constexpr size_t kPages = 1000;
+  run_prepared([&] {
+    char* memory = map_anonymous(kPages * kPageBytes);
+    std::memset(memory, 1, kPages * kPageBytes);
+    return memory;
+  });
+  auto memory = container_.memory();
+  const auto first = must(memory->scan_running());
+  ASSERT_EQ(first.size(), 1u);
+  const PageRange all{address(), kPages};
+  EXPECT_EQ(intersect(first[0].written, {all}), PageRanges{all});
+  const auto second = must(memory->scan_running());
+  EXPECT_EQ(intersect(second[0].written, {all}), PageRanges{});
+  container_.freeze();
+  const auto frozen = must(memory->scan_frozen());
+  EXPECT_EQ(intersect(frozen[0].written, {all}), PageRanges{});
+  EXPECT_EQ(intersect(frozen[0].populated, {all}), PageRanges{all});
+  container_.thaw();
+}
+
+TEST_F(Rounds, WithoutTrackingAllIsFoundAtTheFreeze) {
+  constexpr size_t kPages = 100;
+  run_prepared(
+      [&] { return static_cast<char*>(std::memset(map_anonymous(kPages * kPageBytes), 1, kPages * kPageBytes)); });
+  auto memory = container_.memory(Tracking::kNone);
+  must(memory->learn());
+  container_.freeze();
+  const auto frozen = must(memory->scan_frozen());
+  ASSERT_EQ(frozen.size(), 1u);
+  EXPECT_FALSE(frozen[0].tracked);
+  EXPECT_EQ(frozen[0].written, frozen[0].populated);
+  EXPECT_TRUE(contains(frozen[0].populated, address()));
+  EXPECT_NE(frozen[0].smaps, "");
+  container_.thaw();
+}
+
+std::string vm_flags_of_all(pid_t pid) {
+  std::string flags;
+  for (const Mapping& mapping : must(read_smaps(pid))) flags += mapping.line + " " + mapping.vm_flags + "\n";
+  return flags;
+}
+
+TEST_F(Rounds, DetachingLeavesNothing) {
+  constexpr size_t kPages = 3000;
+  const pid_t pid = run_prepared([&] {
+    char* memory = map_anonymous(kPages * kPageBytes);
+    for (size_t page = 0; page < kPages; ++page) std::memcpy(memory + page * kPageBytes, &page, sizeof page);
+    return memory;
+  });
+  const std::string before = vm_flags_of_all(pid);
+  const size_t fds = count_fds(pid);
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  (void)shadow.round();
+  EXPECT_NE(vm_flags_of_all(pid).find(" uw "), std::string::npos);
+  memory->detach();
+  EXPECT_EQ(vm_flags_of_all(pid), before);
+  EXPECT_EQ(count_fds(pid), fds);
+  EXPECT_EQ(status_line(pid, "TracerPid"), "0");
+  PageRanges found;
+  must(must(PagemapScan::open(pid)).find({.none_of = kPageWritten}, address(), address() + kPages * kPageBytes, found));
+  EXPECT_EQ(found, PageRanges{});
+  std::vector<std::byte> now(kPages * kPageBytes);
+  PageRanges unreadable;
+  must(read_pages(pid, {{address(), kPages}}, now, unreadable));
+  EXPECT_EQ(unreadable, PageRanges{});
+  for (size_t page = 0; page < kPages; ++page)
+    EXPECT_EQ(std::memcmp(now.data() + page * kPageBytes, &page, sizeof page), 0);
+}
+
+TEST_F(Rounds, AProcessThatSharesTheMemoryIsNotCountedTwice) {
+  run_prepared([&] {
+    char* memory = map_anonymous(64 * kPageBytes);
+    std::memset(memory, 1, 64 * kPageBytes);
+    ::syscall(SYS_clone, CLONE_VM | SIGCHLD, map_anonymous(65536) + 65536 - 16, nullptr, nullptr, 0);
+    return memory;
+  });
+  ASSERT_TRUE(await([&] { return container_.processes().size() == 2; }));
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  EXPECT_EQ(must(memory->scan_running()).size(), 1u);
+  container_.freeze();
+  expect_same(shadow);
+  EXPECT_EQ(shadow.frozen().size(), 1u);
+  container_.thaw();
+}
+
+TEST_F(Rounds, ContentWithoutPermissionToReadArrives) {
+  run_prepared([&] {
+    char* memory = map_anonymous(64 * kPageBytes);
+    std::memset(memory, 7, 64 * kPageBytes);
+    ::mprotect(memory, 64 * kPageBytes, PROT_NONE);
+    return memory;
+  });
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  container_.freeze();
+  expect_same(shadow);
+  EXPECT_TRUE(contains(shadow.frozen()[0].populated, address()));
+  EXPECT_FALSE(contains(shadow.frozen()[0].written, address()));
+  container_.thaw();
+}
+
+TEST_F(Rounds, WhatWasOnlyReadHasNoContent) {
+  run_prepared([&] {
+    char* memory = map_anonymous(64 * kPageBytes);
+    for (size_t page = 0; page < 64; ++page) board_[kCount].fetch_add(static_cast<uint64_t>(memory[page * kPageBytes]));
+    return memory;
+  });
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  container_.freeze();
+  expect_same(shadow);
+  EXPECT_TRUE(contains(shadow.frozen()[0].owned, address()));
+  EXPECT_EQ(intersect(shadow.frozen()[0].populated, {{address(), 64}}), PageRanges{});
+  container_.thaw();
+}
+
+TEST_F(Rounds, ReservationsCostNothing) {
+  constexpr size_t kBytes = size_t{64} << 30;
+  const pid_t pid = run_prepared([&] { return map_anonymous(kBytes, PROT_READ | PROT_WRITE, MAP_NORESERVE); });
+  const std::string tables = status_line(pid, "VmPTE");
+  auto memory = container_.memory();
+  must(memory->scan_running());
+  const Stopwatch watch;
+  must(memory->scan_running());
+  const double running_ms = watch.ms();
+  container_.freeze();
+  const Stopwatch frozen_watch;
+  const auto frozen = must(memory->scan_frozen());
+  std::printf("64 GiB never touched: scan %.2f ms running, %.2f ms frozen; page tables %s, then %s\n", running_ms,
+              frozen_watch.ms(), tables.c_str(), status_line(pid, "VmPTE").c_str());
+  EXPECT_EQ(status_line(pid, "VmPTE"), tables);
+  EXPECT_TRUE(contains(frozen[0].owned, address() + kBytes / 2));
+  EXPECT_LT(running_ms, 500);
+  container_.thaw();
+}
+
+TEST_F(Rounds, HugePagesAreRememberedAndTheirWrittenPartsFound) {
+  constexpr size_t kBytes = size_t{16} << 20;
+  run_prepared([&] {
+    char* memory = map_anonymous(kBytes + kRegionBytes);
+    memory += kRegionBytes - reinterpret_cast<uintptr_t>(memory) % kRegionBytes;
+    ::madvise(memory, kBytes, MADV_HUGEPAGE);
+    std::memset(memory, 1, kBytes);
+    return memory;
+  });
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  container_.freeze();
+  expect_same(shadow);
+  EXPECT_EQ(intersect(shadow.frozen()[0].huge_before, {{address(), kBytes / kPageBytes}}),
+            (PageRanges{{address(), kBytes / kPageBytes}}));
+  container_.thaw();
+}
+
+TEST_F(Rounds, AProcessThatHasEndedSinceTheLastLookIsLeftOut) {
+  TestContainer& container = container_;
+  const pid_t stays = run_prepared([&] { return map_anonymous(kPageBytes); });
+  const pid_t ends = container.run([&] {
+    while (board_[kCount] == 0) ::usleep(200);
+  });
+  auto memory = container.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  board_[kCount] = 1;
+  ASSERT_TRUE(await([&] { return proc::status(ends).value_or(proc::Status{}).state == 'Z'; }));
+  container.freeze();
+  expect_same(shadow);
+  ASSERT_EQ(shadow.frozen().size(), 1u);
+  EXPECT_EQ(shadow.frozen()[0].pid, stays);
+  container.thaw();
+}
+
+TEST_F(Rounds, AfterAnExecAllIsNewAndTrackedAgain) {
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  const pid_t pid = container_.run([&] {
+    std::memset(map_anonymous(100 * kPageBytes), 1, 100 * kPageBytes);
+    ::dup2(pipe[1], 1);
+    report_and_wait(board_, nullptr);
+    ::execl("/bin/sh", "sh", "-c", "x=$(head -c 100000 /dev/zero | tr '\\0' x); echo ready; read y", nullptr);
+  });
+  await_ready();
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  board_[kGo] = 1;
+  char byte = 0;
+  ASSERT_EQ(::read(pipe[0], &byte, 1), 1);
+  ::kill(pid, SIGSTOP);  // "read" ends at once when there is no input
+  for (int i = 0; i < 3; ++i) (void)shadow.round();
+  container_.freeze();
+  expect_same(shadow);
+  for (const FrozenSpace& frozen : shadow.frozen()) {
+    EXPECT_TRUE(frozen.tracked);
+    EXPECT_EQ(frozen.written, PageRanges{});
+  }
+  container_.thaw();
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+}
+
+// A program that moves its memory (mremap) takes it out of what is protected, with its pages.
+TEST_F(Rounds, MovedMemoryIsFoundAtItsNewPlace) {
+  constexpr size_t kBytes = size_t{8} << 20;
+  container_.run([&] {
+    char* memory = map_anonymous(kBytes);
+    std::memset(memory, 3, kBytes);
+    report_and_wait(board_, memory);
+    char* place = map_anonymous(2 * kBytes);
+    memory = static_cast<char*>(::mremap(memory, kBytes, kBytes, MREMAP_MAYMOVE | MREMAP_FIXED, place));
+    board_[kAddress] = reinterpret_cast<uint64_t>(memory);
+    board_[kReady] = 2;
+    for (;;) ::pause();
+  });
+  ASSERT_TRUE(await([&] { return board_[kReady] == 1; }));
+  auto memory = container_.memory();
+  ShadowContainer shadow(*memory);
+  (void)shadow.round();
+  (void)shadow.round();
+  board_[kGo] = 1;
+  ASSERT_TRUE(await([&] { return board_[kReady] == 2; }));
+  container_.freeze();
+  expect_same(shadow);
+  container_.thaw();
+  (void)shadow.round();
+  (void)shadow.round();
+  container_.freeze();
+  expect_same(shadow);
+  EXPECT_FALSE(contains(shadow.frozen()[0].written, {board_[kAddress]}));
+  container_.thaw();
+}
+
+}  // namespace
+}  // namespace godwit

@@ -1,0 +1,151 @@
+// Gives the processes of a restored container their memory: pages they touch first, then the neighbours of those, then
+// all others.
+//
+// CRIU, restoring with lazy pages, leaves private anonymous memory empty, registered with a userfaultfd for each
+// process, and passes these here. From then on a thread that touches a missing page waits until it is installed. The
+// container forks, maps, unmaps and ends meanwhile; the kernel tells, and what is said about a process is true of the
+// moment it is read, because what changes mappings waits for that.
+//
+// A userfaultfd is never closed while its process misses a page: the page would read as zeros.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/page.h"
+#include "base/result.h"
+#include "base/scoped_fd.h"
+#include "kernel/userfaultfd.h"
+#include "memory/latencies.h"
+#include "memory/page_store.h"
+
+namespace godwit {
+
+class Pager {
+ public:
+  struct Settings {
+    PageStore& store;  // outlives the pager
+    // The container waits for pages that are owed; must not block. Called with the pager locked.
+    std::function<void(SpaceId, const PageRange&)> request;
+  };
+  // Listens at SOCKET, lazy-pages.socket in CRIU's work directory.
+  static Result<std::unique_ptr<Pager>> start(Settings settings, const std::filesystem::path& socket);
+  ~Pager();  // stops
+  Pager(const Pager&) = delete;
+  Pager& operator=(const Pager&) = delete;
+
+  // The store has its maps: before CRIU is told to restore.
+  void begin();
+  // Waits until CRIU has passed a userfaultfd for every process that has a map.
+  Result<> await_spaces(Deadline deadline);
+  // Everything is registered and may be installed, not only what the container waits for.
+  void begin_fill();
+
+  // PAGES of SPACE, all of one region, have come; those that are not owed (any more) are ignored.
+  Result<> deliver(SpaceId space, const PageRange& pages, std::span<const std::byte> contents);
+
+  // Whether no page is owed any more; false at DEADLINE.
+  bool await_all_here(Deadline deadline);
+  // Whether all pages are in their places and the userfaultfds closed.
+  bool await_complete(Deadline deadline);
+
+  struct Figures {
+    uint64_t pages_owed_left = 0;
+    uint64_t pages_stored_left = 0;
+    uint64_t faults = 0;
+    uint64_t faults_owed = 0;  // of those: for pages that had not come yet
+    double fault_p50_us = 0;   // from the kernel's word to the page in its place
+    double fault_p99_us = 0;
+    double fault_max_us = 0;
+    uint64_t pages_refused = 0;  // had content but no mapping to go to: should not happen
+  };
+  Figures figures() const;
+  void stop();
+
+ private:
+  struct Space {
+    SpaceId id;  // the one on the source: a fork's is its parent's
+    Userfaultfd uffd;
+    SlotTable table;
+    std::map<uint64_t, Clock::time_point> retry;  // faults not served yet, by address
+    uint64_t fill_from = 0;                       // region address
+    bool gone = false;
+  };
+
+  explicit Pager(Settings settings) : store_(settings.store), arena_(store_.arena()), request_(settings.request) {}
+
+  // The connection of CRIU.
+  void serve_criu();
+  Result<bool> take_task(int connection);
+  Result<> add_space(SpaceId id, Userfaultfd uffd);
+
+  // The thread that serves.
+  void serve();
+  void read_events(Space& space);
+  void handle(Space& space, UserfaultEvent& event);
+  void fault(Space& space, RemoteAddr page);
+  void request_around(Space& space, RemoteAddr page);
+  void fork(Space& parent, Userfaultfd uffd);
+  void move(Space& space, const PageRange& from, RemoteAddr to);
+  void drop(Space& space, const PageRange& pages);
+  void fill();
+  bool fill_region(Space& space, RemoteAddr start, SlotTable::Region& region);
+  void watch(Space& space);
+
+  // Installs PAGES, whose slots are consecutive; afterwards they are no concern any more. False: events come first.
+  bool install(Space& space, PageRange pages, const std::byte* contents);
+  bool zero(Space& space, RemoteAddr page);
+  void settle(Space& space, const PageRange& pages);
+  Result<> deliver_part(SpaceId space, const PageRange& pages, const std::byte* contents);
+  bool deliver_into(Space& space, const PageRange& pages, const SlotTable& origin, const std::byte* contents);
+  PageRange run_around(const Space& space, RemoteAddr page, uint64_t pages_max) const;
+  void lose(Space& space);
+  void retry_waiting();
+  void finish_if_complete();
+  bool work_to_fill() const;
+  void wake();
+  Space* space_of(int fd);
+
+  PageStore& store_;
+  SlotArena& arena_;
+  const std::function<void(SpaceId, const PageRange&)> request_;
+  ScopedFd listener_;
+  ScopedFd stop_event_;
+  ScopedFd epoll_;
+  ScopedFd wake_;
+
+  mutable std::mutex mutex_;
+  std::atomic<int> events_wait_ = 0;  // for the lock: bulk work lets them in
+  std::condition_variable changed_;
+  std::map<SpaceId, SlotTable> owed_;  // where owed pages of the source's addresses are to go
+  std::list<std::unique_ptr<Space>> spaces_;
+  std::map<SpaceId, SlotTable> expected_;                 // of processes CRIU has not passed yet
+  std::map<Slot, std::pair<SpaceId, RemoteAddr>> moved_;  // owed pages that are elsewhere than on the source
+  std::set<Slot> requested_;
+  bool blocked_ = false;  // something could not be installed just now
+  bool begun_ = false;
+  bool filling_ = false;
+  bool complete_ = false;
+  std::optional<Error> failure_;
+  Latencies latencies_;
+  uint64_t faults_ = 0;
+  uint64_t faults_owed_ = 0;
+  uint64_t refused_ = 0;
+  std::atomic<bool> stopping_ = false;
+  std::thread criu_thread_;
+  std::thread serve_thread_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,238 @@
+#include "migration/page_receiving.h"
+
+#include <algorithm>
+
+#include "memory/memory_map.h"
+
+namespace godwit {
+
+namespace {
+
+// The source decides when it freezes and whether anything has to be sent before.
+constexpr std::chrono::hours kSilenceMax{24 * 365};
+
+constexpr std::byte kZeros[kRegionBytes] = {};
+
+}  // namespace
+
+PageReceiving::PageReceiving(PageStore& store, uint32_t streams, uint64_t regions_max, std::function<void()> on_failure)
+    : store_(store),
+      streams_(streams),
+      regions_max_(regions_max),
+      on_failure_(std::move(on_failure)),
+      connections_(streams + 1) {}
+
+PageReceiving::~PageReceiving() {
+  end();
+  threads_.clear();
+}
+
+bool PageReceiving::accept(std::unique_ptr<DataConnection> connection) {
+  const uint32_t channel = connection->channel();
+  std::lock_guard lock(mutex_);
+  if (channel == 0 || channel > streams_ + 1 || connections_[channel - 1] || ending_) return false;
+  connection->set_idle_limit(kSilenceMax);
+  connections_[channel - 1] = std::move(connection);
+  threads_.emplace_back([this, channel] {
+    Result<> received = channel <= streams_ ? receive(channel - 1) : receive_answers();
+    if (!received) fail_with(std::move(received.error()));
+  });
+  if (channel == streams_ + 1) threads_.emplace_back([this] { send_requests(); });
+  return true;
+}
+
+Result<> PageReceiving::receive(uint32_t stream) {
+  DataConnection& connection = *connections_[stream];
+  PageFrameReceiver frames(connection);
+  bool frozen = false;
+  for (bool done = false; !done;) {
+    TRY_ASSIGN(wire::FrameHeader header, connection.receive_header());
+    bytes_ += wire::kFrameHeaderBytes + header.length;
+    TRY(take(stream, header, frames, frozen, done));
+  }
+  return {};
+}
+
+Result<> PageReceiving::take(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames, bool& frozen,
+                             bool& done) {
+  switch (header.type) {
+    case wire::FrameType::kPages:
+      return take_pages(header, frames, frozen);
+    case wire::FrameType::kRoundEnd:
+      return {};
+    case wire::FrameType::kFrozen: {
+      if (frozen) return fail("the source says twice that it has frozen the container");
+      frozen = true;
+      {
+        std::lock_guard lock(mutex_);
+        ++frozen_streams_;
+        changed_.notify_all();
+      }
+      return stream == 0 ? Result<>() : await_applied();
+    }
+    case wire::FrameType::kMemoryMap:
+      if (stream != 0 || !frozen || applied_) return fail("a memory map at the wrong time");
+      return take_map(header, *connections_[stream]);
+    case wire::FrameType::kMapsEnd:
+      if (stream != 0 || !frozen || applied_) return fail("the end of the maps at the wrong time");
+      return apply_maps(header);
+    case wire::FrameType::kPagesEnd:
+      if (!frozen || (stream == 0 && !applied_)) return fail("the end of the pages at the wrong time");
+      done = true;
+      return {};
+    default:
+      return fail("a frame that has no place among pages");
+  }
+}
+
+Result<> PageReceiving::take_pages(const wire::FrameHeader& header, PageFrameReceiver& frames, bool owed) {
+  TRY_ASSIGN(const auto runs, frames.runs(header));
+  if (!owed) return store_pages(header, runs, frames);
+  TRY_ASSIGN(std::span<const std::byte> contents, frames.contents(header, runs));
+  for (const wire::PageRun& run : runs) {
+    const size_t bytes = run.range.bytes();
+    TRY(pager_->deliver(header.index, run.range, run.zero ? std::span(kZeros).first(bytes) : contents.first(bytes)));
+    if (!run.zero) contents = contents.subspan(bytes);
+  }
+  return {};
+}
+
+// From the connection to their places, without a copy in between if they are not packed.
+Result<> PageReceiving::store_pages(const wire::FrameHeader& header, std::span<const wire::PageRun> runs,
+                                    PageFrameReceiver& frames) {
+  std::vector<std::span<std::byte>> parts;
+  for (const wire::PageRun& run : runs)
+    if (run.zero) {
+      TRY(store_.put_zero(header.index, run.range));
+    } else {
+      TRY(store_.place(header.index, run.range, parts));
+    }
+  if (header.codec == wire::Codec::kNone) return frames.contents_to(parts);
+  TRY_ASSIGN(std::span<const std::byte> contents, frames.contents(header, runs));
+  for (const std::span<std::byte>& part : parts) {
+    std::ranges::copy(contents.first(part.size()), part.begin());
+    contents = contents.subspan(part.size());
+  }
+  return {};
+}
+
+Result<> PageReceiving::take_map(const wire::FrameHeader& header, DataConnection& connection) {
+  std::string payload(header.length, '\0');
+  TRY(connection.receive_exact(payload.data(), payload.size()));
+  if (maps_.size() >= wire::kSpacesMax && !maps_.contains(header.index)) return fail("maps of too many processes");
+  return decode_memory_map(payload, regions_max_, maps_[header.index]);
+}
+
+// Not before every stream has brought all that rounds sent: the store is to be what the map says.
+Result<> PageReceiving::apply_maps(const wire::FrameHeader& header) {
+  if (header.index != maps_.size()) return fail("the source counts other maps than have arrived");
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return frozen_streams_ == streams_ || failure_ || ending_; });
+    if (failure_ || ending_) return fail(Error("cancelled", ECANCELED));
+  }
+  for (const auto& [space, regions] : maps_) {
+    TRY(store_.apply_map(space, regions));
+    spaces_.push_back(space);
+  }
+  maps_.clear();
+  pager_->begin();
+  std::lock_guard lock(mutex_);
+  applied_ = true;
+  changed_.notify_all();
+  return {};
+}
+
+Result<> PageReceiving::await_applied() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return applied_ || failure_ || ending_; });
+  if (!applied_) return fail(Error("cancelled", ECANCELED));
+  return {};
+}
+
+Result<std::vector<SpaceId>> PageReceiving::await_map(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  const bool in_time = changed_.wait_until(lock, deadline, [&] { return applied_ || failure_ || ending_; });
+  if (failure_) return std::unexpected(*failure_);
+  if (!in_time || !applied_) return fail("the source did not say which memory the container has");
+  return spaces_;
+}
+
+// --- Requests -------------------------------------------------------------------------------------------------
+
+void PageReceiving::request(SpaceId space, const PageRange& pages) {
+  std::lock_guard lock(mutex_);
+  requests_.emplace_back(space, pages);
+  changed_.notify_all();
+}
+
+Result<> PageReceiving::receive_answers() {
+  DataConnection& connection = *connections_[streams_];
+  PageFrameReceiver frames(connection);
+  for (;;) {
+    TRY_ASSIGN(wire::FrameHeader header, connection.receive_header());
+    bytes_ += wire::kFrameHeaderBytes + header.length;
+    if (header.type != wire::FrameType::kPages) return fail("a frame that has no place among answers");
+    TRY(await_applied());
+    TRY(take_pages(header, frames, true));
+  }
+}
+
+// As many as have come in the meantime go as one frame for each process.
+void PageReceiving::send_requests() {
+  DataConnection& connection = *connections_[streams_];
+  for (;;) {
+    SpaceId space = 0;
+    std::vector<wire::PageRun> runs;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return !requests_.empty() || failure_ || ending_; });
+      if (failure_ || ending_) return;
+      space = requests_.front().first;
+      while (!requests_.empty() && requests_.front().first == space && runs.size() < wire::kRunsPerFrame) {
+        runs.push_back({requests_.front().second, false});
+        requests_.pop_front();
+      }
+    }
+    std::string payload;
+    wire::encode_page_runs(runs, payload);
+    const wire::FrameHeader header{
+        .type = wire::FrameType::kPageRequest, .index = space, .count = static_cast<uint32_t>(runs.size())};
+    if (auto sent = connection.send_frame(header, payload); !sent) return fail_with(std::move(sent.error()));
+  }
+}
+
+// --- End ------------------------------------------------------------------------------------------------------
+
+std::optional<Error> PageReceiving::failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+void PageReceiving::fail_with(Error error) {
+  {
+    std::lock_guard lock(mutex_);
+    if (failure_ || ending_) return;
+    failure_ = std::move(error);
+    changed_.notify_all();
+  }
+  cancel();
+  if (on_failure_) on_failure_();
+}
+
+void PageReceiving::cancel() {
+  std::lock_guard lock(mutex_);
+  for (const auto& connection : connections_)
+    if (connection) connection->cancel();
+}
+
+void PageReceiving::end() {
+  {
+    std::lock_guard lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
+  }
+  cancel();
+}
+
+}  // namespace godwit

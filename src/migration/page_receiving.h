@@ -1,0 +1,87 @@
+// The target's end of the memory connections: fills the page store while rounds go on, takes the map of the freeze,
+// then hands owed pages to the pager and asks for those that the container waits for.
+//
+// One thread for each connection, and one that sends requests.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <latch>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/page.h"
+#include "base/result.h"
+#include "memory/page_store.h"
+#include "memory/pager.h"
+#include "migration/page_frames.h"
+#include "transport/data_connection.h"
+
+namespace godwit {
+
+class PageReceiving {
+ public:
+  // For STREAMS memory connections, and one for requests. STORE outlives it. REGIONS_MAX bounds the map of a space.
+  // ON_FAILURE is called once, from a thread of its own, when pages will not come any more.
+  PageReceiving(PageStore& store, uint32_t streams, uint64_t regions_max, std::function<void()> on_failure);
+  ~PageReceiving();  // cancels
+  PageReceiving(const PageReceiving&) = delete;
+  PageReceiving& operator=(const PageReceiving&) = delete;
+
+  // Where owed pages go. Before the first connection.
+  void use(Pager& pager) { pager_ = &pager; }
+  // A connection of channel 1 to STREAMS+1. False: there is one already, or no such channel.
+  bool accept(std::unique_ptr<DataConnection> connection);
+
+  // Waits until the map of the freeze has been applied; the spaces it names. An error: it will not come.
+  Result<std::vector<SpaceId>> await_map(Deadline deadline);
+  // Asks the source for owed pages; never blocks.
+  void request(SpaceId space, const PageRange& pages);
+
+  std::optional<Error> failure() const;
+  uint64_t bytes_received() const { return bytes_; }
+  void cancel();
+  // The last page is here: what the connections do from now on is of no interest.
+  void end();
+
+ private:
+  Result<> receive(uint32_t stream);
+  Result<> take(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames, bool& frozen, bool& done);
+  Result<> take_pages(const wire::FrameHeader& header, PageFrameReceiver& frames, bool owed);
+  Result<> store_pages(const wire::FrameHeader& header, std::span<const wire::PageRun> runs, PageFrameReceiver& frames);
+  Result<> take_map(const wire::FrameHeader& header, DataConnection& connection);
+  Result<> apply_maps(const wire::FrameHeader& header);
+  Result<> await_applied();
+  Result<> receive_answers();
+  void send_requests();
+  void fail_with(Error error);
+
+  PageStore& store_;
+  const uint32_t streams_;
+  const uint64_t regions_max_;
+  const std::function<void()> on_failure_;
+  Pager* pager_ = nullptr;
+
+  std::vector<std::unique_ptr<DataConnection>> connections_;  // by channel - 1; an entry is set once
+  std::map<SpaceId, std::vector<RegionMap>> maps_;            // first stream's thread only
+  std::vector<SpaceId> spaces_;
+  std::atomic<uint64_t> bytes_ = 0;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  uint32_t frozen_streams_ = 0;
+  bool applied_ = false;
+  bool ending_ = false;
+  std::optional<Error> failure_;
+  std::deque<std::pair<SpaceId, PageRange>> requests_;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace godwit

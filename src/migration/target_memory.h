@@ -1,0 +1,54 @@
+// The memory of a migrating container, on the target: the store that rounds fill, the pager that gives the restored
+// processes their pages, and the connections that bring them. The order among the other steps is target_migration.cc's.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "memory/page_store.h"
+#include "memory/pager.h"
+#include "migration/page_receiving.h"
+#include "peer.pb.h"
+
+namespace godwit {
+
+class TargetMemory {
+ public:
+  struct Settings {
+    uint32_t streams = 1;
+    uint64_t bytes_max = 0;            // of the store
+    std::filesystem::path socket;      // lazy-pages.socket in CRIU's work directory
+    std::function<void()> on_failure;  // pages will not come any more; from a thread of its own
+  };
+  static Result<std::unique_ptr<TargetMemory>> create(Settings settings);
+  ~TargetMemory();  // cuts the links; what the container still misses is lost with it, so not before it is done
+
+  bool accept(std::unique_ptr<DataConnection> connection) { return receiving_->accept(std::move(connection)); }
+
+  // Before CRIU is told to restore: the map of the freeze is here.
+  Result<> await_map(Deadline deadline);
+  // CRIU stands at post-restore. If ALL, waits until no page is owed any more; fails when no page has come for LIMIT.
+  Result<> await_pages(bool all, std::chrono::milliseconds limit);
+  // The tasks run.
+  void begin_fill();
+  // Waits up to LIMIT for a change worth telling.
+  peer::PagesLeftReply progress(std::chrono::milliseconds limit);
+
+  uint64_t store_bytes_peak() const { return store_->bytes_peak(); }
+  std::optional<Error> failure() const { return receiving_->failure(); }
+  void cancel() { receiving_->cancel(); }
+
+ private:
+  TargetMemory() = default;
+
+  std::unique_ptr<PageStore> store_;
+  std::unique_ptr<PageReceiving> receiving_;
+  std::unique_ptr<Pager> pager_;
+  Clock::time_point resumed_at_{};
+};
+
+}  // namespace godwit
