@@ -155,7 +155,10 @@ TEST_F(Rounds, AProcessThatSharesTheMemoryIsNotCountedTwice) {
   run_prepared([&] {
     char* memory = map_anonymous(64 * kPageBytes);
     std::memset(memory, 1, 64 * kPageBytes);
-    ::syscall(SYS_clone, CLONE_VM | SIGCHLD, map_anonymous(65536) + 65536 - 16, nullptr, nullptr, 0);
+    auto wait = [](void*) -> int {
+      for (;;) ::pause();
+    };
+    ::clone(wait, map_anonymous(65536) + 65536, CLONE_VM | SIGCHLD, nullptr);
     return memory;
   });
   ASSERT_TRUE(await([&] { return container_.processes().size() == 2; }));
