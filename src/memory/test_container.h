@@ -52,9 +52,9 @@ class TestContainer {
     if (!await([&] { return is_member(pid); })) throw std::runtime_error("not in the cgroup");
     return pid;
   }
-  bool is_member(pid_t pid) const {
+  bool is_member(pid_t pid) const {  // and lives
     const auto pids = processes();
-    return std::ranges::find(pids, pid) != pids.end();
+    return std::ranges::find(pids, pid) != pids.end() && proc::status(pid).value_or(proc::Status{}).state != 'Z';
   }
   std::vector<pid_t> processes() const { return proc::processes_in_cgroup(group_).value_or(std::vector<pid_t>{}); }
   std::unique_ptr<ContainerMemory> memory(Tracking method = Tracking::kUffdWp) const {
