@@ -147,6 +147,7 @@ Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) con
   if (!scan.works()) return fail("this kernel has no PAGEMAP_SCAN");
   frozen.owned = ranges_of(owned);
   frozen.smaps = smaps_text(mappings);
+  frozen.read_first = first_code(mappings);
   TRY_ASSIGN(frozen.populated, find_populated(scan, owned));
   frozen.written = frozen.populated;
   if (!space.tracker) return frozen;

@@ -9,18 +9,17 @@ namespace godwit {
 
 namespace {
 
-// Reading smaps costs 6 ms for each GB of the process; leaving this much to CRIU costs less.
-constexpr uint64_t kUnknownBytesMax = uint64_t{8} << 20;
-
-// Anonymous mappings have no inode; their names are [heap], [anon:…] or none. [stack], [vdso] and the like are others.
+// Without an inode; names in brackets other than these are the kernel's: [vdso], [vvar], [vsyscall], [uprobes].
 bool is_anonymous(const Mapping& mapping) {
   return mapping.inode == 0 && !mapping.shared &&
-         (mapping.name.empty() || mapping.name == "[heap]" || mapping.name.starts_with("[anon:"));
+         (mapping.name.empty() || mapping.name == "[heap]" || mapping.name == "[stack]" ||
+          mapping.name.starts_with("[anon:"));
 }
 
+// Locked, hugetlb, droppable (whose contents may vanish at any time), or not memory at all.
 bool is_special(const Mapping& mapping) {
-  return mapping.vm_flags.empty() || mapping.has_flag("lo") || mapping.has_flag("lf") || mapping.has_flag("ht") ||
-         mapping.has_flag("gd") || mapping.has_flag("io") || mapping.has_flag("pf");
+  return mapping.has_flag("lo") || mapping.has_flag("ht") || mapping.has_flag("dp") || mapping.has_flag("io") ||
+         mapping.has_flag("pf");
 }
 
 // VmLck of /proc/PID/status: it changes when memory is locked or unlocked.
@@ -39,10 +38,15 @@ uint64_t locked_kb(pid_t pid) {
 
 std::vector<Mapping> owned_mappings(const std::vector<Mapping>& mappings) {
   std::vector<Mapping> owned;
-  const auto first_code = std::ranges::find_if(mappings, &Mapping::executable);
-  for (auto at = mappings.begin(); at != mappings.end(); ++at)
-    if (is_anonymous(*at) && !is_special(*at) && at != first_code) owned.push_back(*at);
+  for (const Mapping& mapping : mappings)
+    if (is_anonymous(mapping) && !is_special(mapping)) owned.push_back(mapping);
   return owned;
+}
+
+PageRanges first_code(const std::vector<Mapping>& mappings) {
+  const auto code = std::ranges::find_if(mappings, &Mapping::executable);
+  if (code == mappings.end() || !is_anonymous(*code) || is_special(*code)) return {};
+  return {code->range()};
 }
 
 PageRanges ranges_of(const std::vector<Mapping>& mappings) {
@@ -58,8 +62,6 @@ PageRanges ranges_of(const std::vector<Mapping>& mappings) {
   return ranges;
 }
 
-void MappingFlags::remember(const std::vector<Mapping>& mappings) { known_ = mappings; }
-
 Result<> MappingFlags::learn(pid_t pid) {
   locked_kb_ = locked_kb(pid);
   TRY_ASSIGN(known_, read_smaps(pid));
@@ -68,18 +70,12 @@ Result<> MappingFlags::learn(pid_t pid) {
 
 Result<std::vector<Mapping>> MappingFlags::complete(pid_t pid) {
   TRY_ASSIGN(auto mappings, read_maps(pid));
-  uint64_t unknown = 0;
+  if (locked_kb(pid) != locked_kb_) return read_smaps(pid);
   for (Mapping& mapping : mappings) {
     auto known = std::ranges::lower_bound(known_, mapping.start, {}, &Mapping::start);
-    const bool same = known != known_.end() && known->line == mapping.line;
-    if (same) {
-      mapping.vm_flags = known->vm_flags;
-    } else {
-      unknown += mapping.end - mapping.start;
-    }
+    if (known != known_.end() && known->line == mapping.line) mapping.vm_flags = known->vm_flags;
   }
-  if (unknown <= kUnknownBytesMax && locked_kb(pid) == locked_kb_) return mappings;
-  return read_smaps(pid);
+  return mappings;
 }
 
 std::string smaps_text(const std::vector<Mapping>& mappings) {

@@ -1,5 +1,6 @@
-// Which memory of a process godwit takes out of CRIU's hands: what CRIU could restore lazily, that is private
-// anonymous memory without specialities. All else stays in CRIU's images.
+// Which memory of a process godwit takes out of CRIU's hands: exactly what CRIU, restoring with lazy pages, leaves
+// empty (vma_entry_can_be_lazy of 4.2), that is private anonymous memory that is neither locked nor of hugetlb pages.
+// It must be all of that: CRIU skips such pages at the restore even if its images have them.
 #pragma once
 
 #include <sys/types.h>
@@ -14,23 +15,24 @@
 
 namespace godwit {
 
-// MAPPINGS with their flags, as smaps gives them. Not owned is: what is shared, has a file or is the kernel's; locked,
-// of huge pages of its own kind, or growing downward; and the first executable mapping, into which CRIU writes
-// instructions while it dumps.
+// MAPPINGS with their flags as far as they are known. Flags that are not known are taken to be ordinary ones:
+// MappingFlags sees to it that this is right.
 std::vector<Mapping> owned_mappings(const std::vector<Mapping>& mappings);
 PageRanges ranges_of(const std::vector<Mapping>& mappings);
+// The owned mapping, if it is one, into which CRIU writes instructions while it dumps: the first executable one. It has
+// to be read before.
+PageRanges first_code(const std::vector<Mapping>& mappings);
 
 // Remembers the flags of mappings, so that smaps, which walks all page tables, need not be read in the freeze.
 class MappingFlags {
  public:
   // While the process runs.
   Result<> learn(pid_t pid);
-  // As it is now, with flags. Mappings that were not there when learning are given none if they are small (they are
-  // then CRIU's); large ones make it read smaps after all.
+  // As it is now, with the flags that were learnt; mappings that are new since have none. Reads smaps after all if
+  // memory has been locked or unlocked since.
   Result<std::vector<Mapping>> complete(pid_t pid);
 
  private:
-  void remember(const std::vector<Mapping>& mappings);
   uint64_t locked_kb_ = 0;
   std::vector<Mapping> known_;  // by address
 };

@@ -142,6 +142,7 @@ Result<> PageSending::begin_owed(std::vector<FrozenPages> spaces) {
   }
   for (const auto& stream : streams_) TRY(stream->connection().send_frame({.type = wire::FrameType::kFrozen}));
   TRY(send_maps(spaces));
+  for (const FrozenPages& space : spaces) TRY(send_first(space));
   for (uint32_t stream = 0; stream < streams_.size(); ++stream) threads_.emplace_back([this, stream] { push(stream); });
   threads_.emplace_back([this] { answer_requests(); });
   return {};
@@ -156,6 +157,19 @@ Result<> PageSending::send_maps(const std::vector<FrozenPages>& spaces) {
     if (space.populated.empty()) TRY(first.send_frame({.type = wire::FrameType::kMemoryMap, .index = space.space}));
   }
   return first.send_frame({.type = wire::FrameType::kMapsEnd, .index = static_cast<uint32_t>(spaces.size())});
+}
+
+Result<> PageSending::send_first(const FrozenPages& space) {
+  for (const PageRange& range : intersect(space.owed, space.read_first))
+    for (RemoteAddr at = range.start; at < range.end();) {
+      const RemoteAddr end =
+          std::min({range.end(), at.region() + kRegionBytes, at + wire::kPagesPerFrame * kPageBytes});
+      const PageRanges pages = owed_->take_requested(space.space, {at, (end - at) / kPageBytes});
+      const uint32_t stream = stream_of(space.space, at, static_cast<uint32_t>(streams_.size()));
+      TRY(streams_[stream]->send(space.space, space.pid, pages, PageFrameSender::Unreadable::kSendAsZero));
+      at = end;
+    }
+  return {};
 }
 
 void PageSending::push(uint32_t stream) {

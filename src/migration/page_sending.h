@@ -35,7 +35,8 @@ struct FrozenPages {
   SpaceId space = 0;
   pid_t pid = 0;
   PageRanges populated;
-  PageRanges owed;  // of those
+  PageRanges owed;        // of those
+  PageRanges read_first;  // what of them is to be sent before begin_owed() returns
 };
 
 class PageSending {
@@ -77,6 +78,7 @@ class PageSending {
   class Stream;
 
   Result<> send_maps(const std::vector<FrozenPages>& spaces);
+  Result<> send_first(const FrozenPages& space);
   void push(uint32_t stream);
   void answer_requests();
   void fail_with(Error error);

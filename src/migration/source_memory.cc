@@ -85,7 +85,7 @@ void SourceMemory::use(PageSending::Settings settings) {
 Result<> SourceMemory::run_rounds() {
   auto processes = [cgroup = settings_.cgroup] { return proc::processes_in_cgroup(cgroup); };
   TRY_ASSIGN(memory_, ContainerMemory::create({.processes = processes, .method = tracking_}));
-  if (!has_rounds()) return {};
+  if (!has_rounds()) return memory_->learn();
 
   const control::MigrateRequest& options = settings_.options;
   StopRule rule({.downtime_max_ms = options.downtime_max_ms() > 0 ? options.downtime_max_ms() : kDowntimeMsDefault,
@@ -198,7 +198,7 @@ Result<> SourceMemory::freeze(const std::filesystem::path& lens) {
     if (auto left = pending_.find(scan.space); left != pending_.end()) owed = unite(std::move(owed), left->second);
     owed = intersect(owed, scan.populated);
     huge_.emplace_back(scan.pid, std::move(scan.huge_before));
-    spaces.push_back({scan.space, scan.pid, std::move(scan.populated), std::move(owed)});
+    spaces.push_back({scan.space, scan.pid, std::move(scan.populated), std::move(owed), std::move(scan.read_first)});
   }
   if (untracked > 0)
     notes_.push_back(fmt::format("{} of {} processes could not be tracked and were sent whole at the freeze", untracked,
