@@ -1,0 +1,24 @@
+"""Mappings that come, go, move and fork all the time lose nothing, while rounds run and while pages are missing."""
+
+import random
+
+import pytest
+
+from tests.support import container as containers
+from tests.support.checker import Checker
+from tests.support.migration import migrate
+
+
+@pytest.mark.parametrize("mode", ["cold", "precopy", "postcopy", "hybrid"])
+def test_storm_of_mappings_arrives_and_goes_on(lab, keep, mode):
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    storm = keep(containers.start_checker(lab, "node1", "map_storm", seed=seed, areas=160, pages=128))
+    with Checker(lab, storm) as memory:
+        while memory.stats()["steps"] < 2000:  # its size is what it stays at
+            memory.assert_right()
+        for target in ("node2", "node1"):
+            before = memory.stats()["steps"]
+            migration = migrate(lab, storm, target, mode=mode, options=["--at-limit", "take-downtime"])
+            assert migration.migrated, migration.why()
+            assert memory.assert_right()["steps"] > before
