@@ -326,5 +326,105 @@ TEST_F(Rounds, MovedMemoryIsFoundAtItsNewPlace) {
   container_.thaw();
 }
 
+// --- Memory that changes hands ------------------------------------------------------------------------------------
+
+// Two processes with one memory, of which the first is told what to do.
+class SharedMemoryOfProcesses : public Rounds {
+ protected:
+  enum More { kOther = 10, kCommand, kDone };
+  static constexpr size_t kPages = 64;
+  enum Command : uint64_t { kWrite = 1, kExec };
+
+  void start() {
+    board_[kReady] = 0;
+    first_ = run_prepared([this] {
+      char* memory = static_cast<char*>(std::memset(map_anonymous(kPages * kPageBytes), 1, kPages * kPageBytes));
+      auto wait = [](void*) -> int {
+        for (;;) ::pause();
+      };
+      board_[kOther] = static_cast<uint64_t>(::clone(wait, map_anonymous(65536) + 65536, CLONE_VM | SIGCHLD, nullptr));
+      board_[kGo] = 1;
+      report_and_wait(board_, memory);
+      obey(memory);
+      return memory;
+    });
+    other_ = static_cast<pid_t>(board_[kOther].load());
+    ASSERT_TRUE(await([&] { return container_.is_member(other_); }));
+  }
+  void command(Command command) {
+    board_[kDone] = 0;
+    board_[kCommand] = command;
+    ASSERT_TRUE(await([&] { return board_[kDone] == command; }));
+  }
+  std::unique_ptr<ContainerMemory> memory() {
+    return must(ContainerMemory::create(
+        {.processes = [this]() -> Result<std::vector<pid_t>> { return listed_; }, .method = Tracking::kUffdWp}));
+  }
+  pid_t first_ = 0, other_ = 0;
+  std::vector<pid_t> listed_;
+
+ private:
+  [[noreturn]] void obey(char* memory) {
+    for (;; ::usleep(200)) {
+      const uint64_t command = board_[kCommand].exchange(0);
+      if (command == kWrite) std::memset(memory, 2, kPages * kPageBytes);
+      if (command == kExec) {
+        board_[kDone] = command;
+        ::execl("/bin/sleep", "sleep", "1000", nullptr);
+      }
+      if (command != 0) board_[kDone] = command;
+    }
+  }
+};
+
+TEST_F(SharedMemoryOfProcesses, StaysWithTheOneThatWasKnownFirst) {
+  start();
+  auto memory = this->memory();
+  ShadowContainer shadow(*memory);
+  listed_ = {first_};
+  (void)shadow.round();
+  listed_ = {other_, first_};
+  command(kWrite);
+  const auto scans = must(memory->scan_running());
+  ASSERT_EQ(scans.size(), 1u);
+  EXPECT_EQ(scans[0].pid, first_);
+  EXPECT_TRUE(contains(scans[0].written, address()));
+}
+
+TEST_F(SharedMemoryOfProcesses, IsFoundWholeForTheOneThatKeepsIt) {
+  start();
+  auto memory = this->memory();
+  ShadowContainer shadow(*memory);
+  listed_ = {first_};
+  (void)shadow.round();
+  listed_ = {other_};
+  (void)shadow.round();
+  (void)shadow.round();
+  container_.freeze();
+  expect_same(shadow);
+  EXPECT_EQ(shadow.frozen()[0].pid, other_);
+  container_.thaw();
+}
+
+TEST_F(SharedMemoryOfProcesses, IsFoundWholeWhenTheFirstOneExecs) {
+  for (const bool turned : {false, true}) {
+    start();
+    auto memory = this->memory();
+    ShadowContainer shadow(*memory);
+    listed_ = {first_};
+    (void)shadow.round();
+    command(kExec);
+    ASSERT_TRUE(await([&] { return proc::status(first_).value_or(proc::Status{}).name == "sleep"; }));
+    listed_ = turned ? std::vector{other_, first_} : std::vector{first_, other_};
+    for (int rounds = 0; rounds < 4; ++rounds) {
+      container_.freeze();
+      expect_same(shadow);
+      EXPECT_EQ(shadow.frozen().size(), 2u);
+      container_.thaw();
+      (void)shadow.round();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace godwit
