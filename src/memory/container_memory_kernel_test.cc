@@ -46,8 +46,14 @@ class Rounds : public testing::Test {
     const Differences differences = shadow.verify();
     EXPECT_TRUE(is_same(differences)) << text_of(differences);
   }
+  // Of the processes in listed_, in that order.
+  std::unique_ptr<ContainerMemory> listed_memory() {
+    return must(ContainerMemory::create(
+        {.processes = [this]() -> Result<std::vector<pid_t>> { return listed_; }, .method = Tracking::kUffdWp}));
+  }
   Board board_;
   TestContainer container_;
+  std::vector<pid_t> listed_;
 };
 
 // Several words of each page change at each step, so a page that was read in between differs from what it becomes.
@@ -249,21 +255,21 @@ TEST_F(Rounds, HugePagesAreRememberedAndTheirWrittenPartsFound) {
 }
 
 TEST_F(Rounds, AProcessThatHasEndedSinceTheLastLookIsLeftOut) {
-  TestContainer& container = container_;
   const pid_t stays = run_prepared([&] { return map_anonymous(kPageBytes); });
-  const pid_t ends = container.run([&] {
+  const pid_t ends = container_.run([&] {
     while (board_[kCount] == 0) ::usleep(200);
   });
-  auto memory = container.memory();
+  listed_ = {stays, ends};  // a cgroup may list it a moment longer
+  auto memory = listed_memory();
   ShadowContainer shadow(*memory);
   (void)shadow.round();
   board_[kCount] = 1;
   ASSERT_TRUE(await([&] { return proc::status(ends).value_or(proc::Status{}).state == 'Z'; }));
-  container.freeze();
+  container_.freeze();
   expect_same(shadow);
   ASSERT_EQ(shadow.frozen().size(), 1u);
   EXPECT_EQ(shadow.frozen()[0].pid, stays);
-  container.thaw();
+  container_.thaw();
 }
 
 TEST_F(Rounds, AfterAnExecAllIsNewAndTrackedAgain) {
@@ -356,12 +362,7 @@ class SharedMemoryOfProcesses : public Rounds {
     board_[kCommand] = command;
     ASSERT_TRUE(await([&] { return board_[kDone] == command; }));
   }
-  std::unique_ptr<ContainerMemory> memory() {
-    return must(ContainerMemory::create(
-        {.processes = [this]() -> Result<std::vector<pid_t>> { return listed_; }, .method = Tracking::kUffdWp}));
-  }
   pid_t first_ = 0, other_ = 0;
-  std::vector<pid_t> listed_;
 
  private:
   [[noreturn]] void obey(char* memory) {
@@ -379,7 +380,7 @@ class SharedMemoryOfProcesses : public Rounds {
 
 TEST_F(SharedMemoryOfProcesses, StaysWithTheOneThatWasKnownFirst) {
   start();
-  auto memory = this->memory();
+  auto memory = listed_memory();
   ShadowContainer shadow(*memory);
   listed_ = {first_};
   (void)shadow.round();
@@ -393,7 +394,7 @@ TEST_F(SharedMemoryOfProcesses, StaysWithTheOneThatWasKnownFirst) {
 
 TEST_F(SharedMemoryOfProcesses, IsFoundWholeForTheOneThatKeepsIt) {
   start();
-  auto memory = this->memory();
+  auto memory = listed_memory();
   ShadowContainer shadow(*memory);
   listed_ = {first_};
   (void)shadow.round();
@@ -409,7 +410,7 @@ TEST_F(SharedMemoryOfProcesses, IsFoundWholeForTheOneThatKeepsIt) {
 TEST_F(SharedMemoryOfProcesses, IsFoundWholeWhenTheFirstOneExecs) {
   for (const bool turned : {false, true}) {
     start();
-    auto memory = this->memory();
+    auto memory = listed_memory();
     ShadowContainer shadow(*memory);
     listed_ = {first_};
     (void)shadow.round();
