@@ -367,6 +367,26 @@ TEST(RemoteUserfaultfd, ASeccompFilterIsNotAskedAndStaysInForce) {
   EXPECT_TRUE(WIFSIGNALED(caller.wait()));
 }
 
+TEST(RemoteUserfaultfd, OneThatHandlesItsCallsItselfIsAnErrorAndGoesOn) {
+  Board board;
+  constexpr int kSetDispatch = 59, kOn = 1;  // PR_SET_SYSCALL_USER_DISPATCH
+  constexpr char kAllow = 0, kBlock = 1;
+  static char selector = kAllow;
+  TestProcess process([&] {
+    if (::prctl(kSetDispatch, kOn, 0, 0, &selector) != 0) ::_exit(2);
+    selector = kBlock;
+    while (board[kGo] == 0) board[kCount].fetch_add(1);
+    selector = kAllow;
+  });
+  ASSERT_TRUE(await([&] { return board[kCount] > 0 || process.state() == 'Z'; }));
+  if (process.state() == 'Z') GTEST_SKIP() << "this kernel does not let programs do that";
+  EXPECT_FALSE(open_userfaultfd_of(process.pid(), in_ms(5000)));
+  const uint64_t count = board[kCount];
+  EXPECT_TRUE(await([&] { return board[kCount] > count; }));
+  board[kGo] = 1;
+  EXPECT_EQ(process.wait(), 0);
+}
+
 TEST(RemoteUserfaultfd, ATracedProcessIsAnErrorAndLeftAlone) {
   Board board;
   TestProcess process([&] { pause_ready(board); });

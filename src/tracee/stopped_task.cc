@@ -114,6 +114,19 @@ struct RseqConfiguration {
 };
 constexpr auto kGetRseqConfiguration = static_cast<__ptrace_request>(0x420f);
 
+// linux/ptrace.h of 6.4. A process that has its own system calls sent to a handler
+// (prctl(PR_SET_SYSCALL_USER_DISPATCH)) would have ours sent there too, and be killed, because all signals are blocked.
+struct DispatchConfiguration {
+  uint64_t mode, selector, offset, length;
+};
+constexpr auto kGetDispatchConfiguration = static_cast<__ptrace_request>(0x4211);
+
+bool dispatches_calls(pid_t thread) {
+  DispatchConfiguration configuration{};
+  return ::ptrace(kGetDispatchConfiguration, thread, sizeof configuration, &configuration) == 0 &&
+         configuration.mode != 0;
+}
+
 template <typename T>
 bool read_object(pid_t pid, RemoteAddr from, T& object) {
   iovec to{&object, sizeof object};
@@ -158,6 +171,7 @@ Result<> StoppedTask::prepare() {
   if (::ptrace(PTRACE_GETREGSET, thread_, NT_PRSTATUS, &registers) != 0) return fail_errno("PTRACE_GETREGSET");
   if (registers.iov_len != sizeof registers_ || registers_.cs != kCodeSegment64)
     return fail("it is not a 64-bit process");
+  if (dispatches_calls(thread_)) return fail("it handles its system calls itself");
   constexpr int64_t kRestartIfNoHandler = -514;  // ERESTARTNOHAND of the kernel: still EINTR if a signal is handled
   if (static_cast<int64_t>(registers_.rax) == -EINTR && waits_without_limit(registers_))
     registers_.rax = static_cast<uint64_t>(kRestartIfNoHandler);

@@ -23,8 +23,9 @@ namespace godwit {
 
 class StoppedTask {
  public:
-  // Any living thread of PID. An error if it is traced already, is no 64-bit process, has no vdso, or does not stop
-  // before DEADLINE (it sleeps in the kernel); then it goes on when the calling thread ends.
+  // Any living thread of PID. An error if it is traced already, is no 64-bit process, has no vdso, handles its system
+  // calls itself, or does not stop before DEADLINE (it sleeps in the kernel); then it goes on when the calling thread
+  // ends.
   static Result<StoppedTask> stop(pid_t pid, Deadline deadline);
   StoppedTask(StoppedTask&& other) noexcept;
   StoppedTask& operator=(StoppedTask&&) = delete;
