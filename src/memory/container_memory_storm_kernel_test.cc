@@ -206,17 +206,24 @@ TEST(MemoryStorm, EveryPageArrives) {
   auto shadow = std::make_unique<ShadowContainer>(*memory);
   std::mt19937_64 random(seed);
   uint64_t freezes = 0, rounds = 0, compared = 0, leaked = 0, untracked = 0;
+  double round_ms = 0, freeze_ms = 0, verify_ms = 0;
   while (Clock::now() < end) {
     if (random() % 5 == 0) {  // a new migration
       memory = container.memory();
       shadow = std::make_unique<ShadowContainer>(*memory);
     }
     for (uint64_t round = random() % 6; round > 0; --round, ++rounds) {
+      const Stopwatch watch;
       (void)shadow->round();
+      round_ms += watch.ms();
       ::usleep(static_cast<useconds_t>(random() % 5000));
     }
+    const Stopwatch freeze_watch;
     container.freeze();
+    freeze_ms += freeze_watch.ms();
+    const Stopwatch verify_watch;
     const Differences differences = shadow->verify();
+    verify_ms += verify_watch.ms();
     ASSERT_TRUE(is_same(differences)) << text_of(differences);
     compared += differences.compared;
     for (const FrozenSpace& frozen : shadow->frozen()) {
@@ -228,6 +235,7 @@ TEST(MemoryStorm, EveryPageArrives) {
   }
   std::printf("%lu steps, %lu forks, %lu execs; %lu rounds, %lu freezes, %lu pages compared, %lu without tracker\n",
               board[kSteps].load(), board[kForks].load(), board[kExecs].load(), rounds, freezes, compared, untracked);
+  std::printf("%.0f ms in rounds, %.0f ms freezing, %.0f ms comparing\n", round_ms, freeze_ms, verify_ms);
   for (pid_t pid : storms) EXPECT_TRUE(container.is_member(pid)) << "the workload itself has failed";
   EXPECT_EQ(leaked, 0u) << "a fork while the descriptor was in the process";
   EXPECT_GT(board[kSteps], 1000u);
