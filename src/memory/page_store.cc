@@ -99,6 +99,13 @@ void PageStore::drop_all(SlotTable& table, SlotTable& kept) {
   }
 }
 
+void PageStore::end_maps() {
+  std::lock_guard lock(mutex_);
+  SlotTable nothing;
+  for (auto& [space, table] : arriving_) drop_all(table, nothing);
+  arriving_.clear();
+}
+
 std::vector<SpaceId> PageStore::spaces() const {
   std::lock_guard lock(mutex_);
   std::vector<SpaceId> ids;

@@ -30,6 +30,9 @@ class PageStore {
   // Of a whole space, once: MAPS in order of address. What they do not name, or name as owed, is dropped.
   Result<> apply_map(SpaceId space, std::span<const RegionMap> maps);
 
+  // All maps have been applied: what came of processes that have none, because they have ended, is dropped.
+  void end_maps();
+
   // For the pager, after the maps: the spaces that have one, and what each consists of, which is then the pager's.
   std::vector<SpaceId> spaces() const;
   SlotTable take_table(SpaceId space);

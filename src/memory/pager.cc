@@ -153,6 +153,8 @@ Result<> Pager::add_space(SpaceId id, Userfaultfd uffd) {
   space->uffd = std::move(uffd);
   space->table = std::move(found->second);
   expected_.erase(found);
+  for (const auto& [start, region] : space->table.regions())
+    space->missing += kRegionPages - static_cast<uint64_t>(std::ranges::count(*region, kNoSlot));
   watch(*space);
   spaces_.push_back(std::move(space));
   changed_.notify_all();
@@ -308,6 +310,7 @@ void Pager::fork(Space& parent, Userfaultfd uffd) {
   if (spaces_.size() >= kSpacesMax) log::error("pager: more processes than can be served");
   auto child = std::make_unique<Space>();
   child->id = parent.id;
+  child->missing = parent.missing;
   child->uffd = std::move(uffd);
   for (const auto& [start, region] : parent.table.regions()) {
     child->table.region({start}) = *region;
@@ -325,7 +328,12 @@ void Pager::move(Space& space, const PageRange& from, RemoteAddr to) {
     slot = kNoSlot;
   });
   for (auto [page, slot] : pages) {
-    space.table.set(to + (page - from.start), slot);
+    Slot& there = space.table.region(to + (page - from.start))[page_in_region(to + (page - from.start))];
+    if (there != kNoSlot) {
+      arena_.release(there);
+      --space.missing;
+    }
+    there = slot;
     if (arena_.is_owed(slot)) moved_.try_emplace(slot, space.id, page);
   }
   space.uffd.wake(from);
@@ -335,6 +343,7 @@ void Pager::drop(Space& space, const PageRange& pages) {
   for_each_slot(space.table, pages, [&](RemoteAddr, Slot& slot) {
     arena_.release(slot);
     slot = kNoSlot;
+    --space.missing;
   });
 }
 
@@ -344,8 +353,10 @@ void Pager::drop(Space& space, const PageRange& pages) {
 void Pager::settle(Space& space, const PageRange& pages) {
   for (RemoteAddr page = pages.start; page < pages.end(); page = page + kPageBytes) {
     Slot& slot = space.table.region(page)[page_in_region(page)];
-    if (slot != kNoSlot) arena_.release(slot);
+    if (slot == kNoSlot) continue;
+    arena_.release(slot);
     slot = kNoSlot;
+    --space.missing;
   }
 }
 
@@ -417,6 +428,7 @@ void Pager::lose(Space& space) {
     for (Slot slot : *region)
       if (slot != kNoSlot) arena_.release(slot);
   space.table = {};
+  space.missing = 0;
   space.gone = true;  // taken off the list by the serving thread
   wake();
 }
@@ -459,9 +471,11 @@ void Pager::begin_fill() {
   wake();
 }
 
-// The last userfaultfd may be closed now: nothing is missing, so nothing reads as zero that is not.
+// A userfaultfd may be closed when nothing is missing any more: then nothing reads as zero that is not.
 void Pager::finish_if_complete() {
-  if (!filling_ || complete_ || !expected_.empty() || arena_.slots_in_use() > 0) return;
+  if (!filling_ || complete_ || !expected_.empty()) return;
+  std::erase_if(spaces_, [](const auto& space) { return space->missing == 0; });
+  if (!spaces_.empty()) return;
   complete_ = true;
   spaces_.clear();
   changed_.notify_all();

@@ -80,6 +80,7 @@ class Pager {
     Userfaultfd uffd;
     SlotTable table;
     std::map<uint64_t, Clock::time_point> retry;  // faults not served yet, by address
+    uint64_t missing = 0;                         // slots in the table
     uint64_t fill_from = 0;                       // region address
     bool gone = false;
   };

@@ -136,6 +136,7 @@ Result<> PageReceiving::apply_maps(const wire::FrameHeader& header) {
     spaces_.push_back(space);
   }
   maps_.clear();
+  store_.end_maps();
   pager_->begin();
   std::lock_guard lock(mutex_);
   applied_ = true;
