@@ -160,7 +160,7 @@ std::atomic<uint64_t>* handled = nullptr;
 TEST_F(BlockedCalls, SuspendedUntilASignalRunsItsHandlerOnceAndHasItsMaskBack) {
   handled = &board_[kCount];
   auto wait = [] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) { handled->fetch_add(1); };
     ::sigaction(SIGUSR1, &action, nullptr);
     sigset_t all, but_usr1, after;
@@ -270,7 +270,7 @@ TEST(RemoteUserfaultfd, EverySignalRunsItsHandlerOnce) {
   Board board;
   handled = &board[kCount];
   TestProcess process([&] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) { handled->fetch_add(1); };
     ::sigaction(SIGRTMIN, &action, nullptr);
     board[kReady] = 1;
