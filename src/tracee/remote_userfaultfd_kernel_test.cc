@@ -81,7 +81,7 @@ class BlockedCalls : public testing::Test {
     ASSERT_TRUE(process.await_call(blocked.number));
     do {
       take_one(process.pid());
-    } while (watch.ms() < blocked.ms / 2);
+    } while (watch.ms() < blocked.ms / 2.0);
     if (blocked.end) blocked.end(process.pid());
     EXPECT_EQ(process.wait(), 0);
     EXPECT_EQ(static_cast<long>(board_[kResult].load()), blocked.result);
