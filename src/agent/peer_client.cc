@@ -136,8 +136,8 @@ Result<std::unique_ptr<ControlChannel>> GrpcPeerConnector::connect(const std::st
   return std::make_unique<GrpcControlChannel>(node, std::move(channel));
 }
 
-Result<peer::OutcomeReply::Outcome> GrpcPeerConnector::outcome(const std::string& node, const std::string& migration_id,
-                                                               const std::string& container, Deadline deadline) {
+Result<peer::OutcomeReply> GrpcPeerConnector::outcome(const std::string& node, const std::string& migration_id,
+                                                      const std::string& container, Deadline deadline) {
   TRY_ASSIGN(auto channel, open_channel(node, deadline));
   auto stub = peer::Peer::NewStub(channel);
   grpc::ClientContext context;
@@ -148,7 +148,7 @@ Result<peer::OutcomeReply::Outcome> GrpcPeerConnector::outcome(const std::string
   peer::OutcomeReply reply;
   const grpc::Status status = stub->Outcome(&context, request, &reply);
   if (!status.ok()) return fail(status.error_message());
-  return reply.outcome();
+  return reply;
 }
 
 }  // namespace godwit

@@ -17,8 +17,8 @@ class GrpcPeerConnector : public PeerConnector {
   GrpcPeerConnector(std::map<std::string, std::string> peers, TlsTexts texts, TlsContext tls);
 
   Result<std::unique_ptr<ControlChannel>> connect(const std::string& node, Deadline deadline) override;
-  Result<peer::OutcomeReply::Outcome> outcome(const std::string& node, const std::string& migration_id,
-                                              const std::string& container, Deadline deadline) override;
+  Result<peer::OutcomeReply> outcome(const std::string& node, const std::string& migration_id,
+                                     const std::string& container, Deadline deadline) override;
 
  private:
   Result<std::shared_ptr<grpc::Channel>> open_channel(const std::string& node, Deadline deadline);

@@ -52,7 +52,7 @@ grpc::Status PeerService::Outcome(grpc::ServerContext* context, const peer::Outc
                                   peer::OutcomeReply* reply) {
   if (auto status = check_allowed(*context); !status.ok()) return status;
   if (auto known = registry_.outcome(request->migration_id())) {
-    reply->set_outcome(*known);
+    *reply = *known;
     return grpc::Status::OK;
   }
   auto state = Runc(host_.runc).state(request->container());

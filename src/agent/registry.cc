@@ -100,7 +100,7 @@ std::shared_ptr<TargetMigration> Registry::target(const std::string& id) const {
   return found == targets_.end() ? nullptr : found->second;
 }
 
-std::optional<peer::OutcomeReply::Outcome> Registry::outcome(const std::string& id) const {
+std::optional<peer::OutcomeReply> Registry::outcome(const std::string& id) const {
   std::lock_guard lock(mutex_);
   if (auto found = targets_.find(id); found != targets_.end()) return found->second->outcome();
   if (auto found = past_outcomes_.find(id); found != past_outcomes_.end()) return found->second;

@@ -38,7 +38,7 @@ class Registry {
 
   std::shared_ptr<TargetMigration> target(const std::string& id) const;
   // Empty: this agent does not remember it.
-  std::optional<peer::OutcomeReply::Outcome> outcome(const std::string& id) const;
+  std::optional<peer::OutcomeReply> outcome(const std::string& id) const;
   // Newest last. ID empty: all.
   std::vector<control::Migration> status(const std::string& id) const;
 
@@ -58,7 +58,7 @@ class Registry {
   std::map<std::string, Source> sources_;
   std::map<std::string, std::shared_ptr<TargetMigration>> targets_;
   std::deque<control::Migration> past_;
-  std::map<std::string, peer::OutcomeReply::Outcome> past_outcomes_;
+  std::map<std::string, peer::OutcomeReply> past_outcomes_;
 };
 
 }  // namespace godwit

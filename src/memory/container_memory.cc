@@ -73,7 +73,7 @@ Result<> ContainerMemory::meet(pid_t pid, Space& space) {
   TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
   if (!scan.works()) return {};
-  space.huge.clear();
+  if (!space.huge.empty()) return {};  // tracking has split some of them since
   for (const Mapping& mapping : owned_mappings(mappings))
     TRY(scan.find({.all_of = kPageHuge, .any_of = kPagePresent}, mapping.start, mapping.end, space.huge));
   return {};

@@ -550,6 +550,33 @@ bool Pager::deliver_into(Space& space, const PageRange& pages, const SlotTable& 
   return any;
 }
 
+std::vector<std::pair<SpaceId, PageRange>> Pager::owed_pages() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::pair<SpaceId, PageRange>> pages;
+  requested_.clear();
+  for (const auto& space : spaces_)
+    for (const auto& [address, since] : space->retry) {
+      const Slot slot = space->table.get({address});
+      if (slot == kNoSlot || !arena_.is_owed(slot)) continue;
+      auto moved = moved_.find(slot);
+      pages.push_back(moved == moved_.end() ? std::pair(space->id, PageRange{{address}, 1})
+                                            : std::pair(moved->second.first, PageRange{moved->second.second, 1}));
+    }
+  for (const auto& [id, table] : owed_)
+    for (const auto& [start, region] : table.regions())
+      for (uint64_t i = 0; i < kRegionPages; ++i) {
+        if ((*region)[i] == kNoSlot || !arena_.is_owed((*region)[i])) continue;
+        const RemoteAddr page = RemoteAddr{start} + i * kPageBytes;
+        const bool joins = !pages.empty() && pages.back().first == id && pages.back().second.end() == page && i > 0;
+        if (joins) {
+          ++pages.back().second.pages;
+        } else {
+          pages.emplace_back(id, PageRange{page, 1});
+        }
+      }
+  return pages;
+}
+
 bool Pager::await_all_here(Deadline deadline) {
   std::unique_lock lock(mutex_);
   return changed_.wait_until(lock, deadline, [&] { return arena_.owed_slots() == 0; });

@@ -56,6 +56,10 @@ class Pager {
   // PAGES of SPACE, all of one region, have come; those that are not owed (any more) are ignored.
   Result<> deliver(SpaceId space, const PageRange& pages, std::span<const std::byte> contents);
 
+  // All that is owed, by the source's addresses, in ranges within regions; what the container waits for comes first.
+  // They count as not yet requested.
+  std::vector<std::pair<SpaceId, PageRange>> owed_pages();
+
   // Whether no page is owed any more; false at DEADLINE.
   bool await_all_here(Deadline deadline);
   // Whether all pages are in their places and the userfaultfds closed.

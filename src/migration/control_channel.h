@@ -29,8 +29,8 @@ class PeerConnector {
   // An error says why: unknown node, unreachable, certificate not accepted.
   virtual Result<std::unique_ptr<ControlChannel>> connect(const std::string& node, Deadline deadline) = 0;
   // What became of a migration, over a connection of its own.
-  virtual Result<peer::OutcomeReply::Outcome> outcome(const std::string& node, const std::string& migration_id,
-                                                      const std::string& container, Deadline deadline) = 0;
+  virtual Result<peer::OutcomeReply> outcome(const std::string& node, const std::string& migration_id,
+                                             const std::string& container, Deadline deadline) = 0;
 };
 
 // A step that failed: where, why, and what CRIU's log says.

@@ -33,11 +33,39 @@ bool PageReceiving::accept(std::unique_ptr<DataConnection> connection) {
   if (channel == 0 || channel > streams_ + 1 || connections_[channel - 1] || ending_) return false;
   connection->set_idle_limit(kSilenceMax);
   connections_[channel - 1] = std::move(connection);
+  if (channel == streams_ + 1) {
+    serve_requests(*connections_[streams_]);
+    return true;
+  }
   threads_.emplace_back([this, channel] {
-    Result<> received = channel <= streams_ ? receive(channel - 1) : receive_answers();
-    if (!received) fail_with(std::move(received.error()));
+    if (auto received = receive(channel - 1); !received) fail_with(std::move(received.error()));
   });
-  if (channel == streams_ + 1) threads_.emplace_back([this] { send_requests(); });
+  return true;
+}
+
+void PageReceiving::serve_requests(DataConnection& connection) {
+  threads_.emplace_back([this, &connection] {
+    if (auto received = receive_answers(connection); !received) fail_with(std::move(received.error()));
+  });
+  threads_.emplace_back([this, &connection] { send_requests(connection); });
+}
+
+bool PageReceiving::resume(std::unique_ptr<DataConnection> connection) {
+  std::vector<std::jthread> ended;
+  {
+    std::lock_guard lock(mutex_);
+    if (!failure_ || !applied_ || ending_ || connection->channel() != streams_ + 1) return false;
+    ended.swap(threads_);
+  }
+  ended.clear();  // they end by themselves: their connections are cut
+  const auto owed = pager_->owed_pages();
+  std::lock_guard lock(mutex_);
+  connection->set_idle_limit(kSilenceMax);
+  broken_.push_back(std::move(connections_[streams_]));
+  connections_[streams_] = std::move(connection);
+  failure_.reset();
+  requests_.assign(owed.begin(), owed.end());
+  serve_requests(*connections_[streams_]);
   return true;
 }
 
@@ -167,8 +195,7 @@ void PageReceiving::request(SpaceId space, const PageRange& pages) {
   changed_.notify_all();
 }
 
-Result<> PageReceiving::receive_answers() {
-  DataConnection& connection = *connections_[streams_];
+Result<> PageReceiving::receive_answers(DataConnection& connection) {
   PageFrameReceiver frames(connection);
   for (;;) {
     TRY_ASSIGN(wire::FrameHeader header, connection.receive_header());
@@ -180,8 +207,7 @@ Result<> PageReceiving::receive_answers() {
 }
 
 // As many as have come in the meantime go as one frame for each process.
-void PageReceiving::send_requests() {
-  DataConnection& connection = *connections_[streams_];
+void PageReceiving::send_requests(DataConnection& connection) {
   for (;;) {
     SpaceId space = 0;
     std::vector<wire::PageRun> runs;

@@ -40,6 +40,10 @@ class PageReceiving {
   // A connection of channel 1 to STREAMS+1. False: there is one already, or no such channel.
   bool accept(std::unique_ptr<DataConnection> connection);
 
+  // After a failure, once the maps were here: a new connection for requests. Everything that is still owed is asked for
+  // on it. False: nothing has failed, or it is another channel.
+  bool resume(std::unique_ptr<DataConnection> connection);
+
   // Waits until the map of the freeze has been applied; the spaces it names. An error: it will not come.
   Result<std::vector<SpaceId>> await_map(Deadline deadline);
   // Asks the source for owed pages; never blocks.
@@ -59,8 +63,9 @@ class PageReceiving {
   Result<> take_map(const wire::FrameHeader& header, DataConnection& connection);
   Result<> apply_maps(const wire::FrameHeader& header);
   Result<> await_applied();
-  Result<> receive_answers();
-  void send_requests();
+  Result<> receive_answers(DataConnection& connection);
+  void send_requests(DataConnection& connection);
+  void serve_requests(DataConnection& connection);
   void fail_with(Error error);
 
   PageStore& store_;
@@ -81,6 +86,7 @@ class PageReceiving {
   bool ending_ = false;
   std::optional<Error> failure_;
   std::deque<std::pair<SpaceId, PageRange>> requests_;
+  std::vector<std::unique_ptr<DataConnection>> broken_;
   std::vector<std::jthread> threads_;
 };
 

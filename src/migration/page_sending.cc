@@ -214,13 +214,14 @@ pid_t PageSending::pid_of(SpaceId space) const {
 }
 
 uint64_t PageSending::bytes_on_wire() const {
-  uint64_t bytes = requests_->connection().bytes_sent();
+  uint64_t bytes = requests_->connection().bytes_sent() + earlier_.bytes;
   for (const auto& stream : streams_) bytes += stream->connection().bytes_sent();
   return bytes;
 }
 
 PageCounts PageSending::counts() const {
   PageCounts counts = requests_->counts();
+  counts += earlier_;
   for (const auto& stream : streams_) counts += stream->counts();
   counts.bytes = bytes_on_wire();
   return counts;
@@ -246,6 +247,20 @@ void PageSending::cancel() {
   if (limit_) limit_->cancel();
   for (const auto& stream : streams_) stream->connection().cancel();
   requests_->connection().cancel();
+}
+
+void PageSending::resume(std::unique_ptr<DataConnection> connection) {
+  cancel();
+  threads_.clear();
+  connection->set_idle_limit(kRequestsMayPauseFor);
+  const uint64_t before = bytes_on_wire();
+  const PageCounts counts_before = requests_->counts();
+  requests_ = std::make_unique<Stream>(std::move(connection), wire::Codec::kNone, nullptr, nullptr);
+  earlier_ += counts_before;
+  earlier_.bytes = before - bytes_on_wire();
+  std::lock_guard lock(mutex_);
+  failure_.reset();
+  threads_.emplace_back([this] { answer_requests(); });
 }
 
 void PageSending::end() {

@@ -71,6 +71,8 @@ class PageSending {
   // What ended it before its time, if something did.
   std::optional<Error> failure() const;
   void cancel();
+  // After a failure, once owed pages were being sent: on CONNECTION the target asks for all that it still lacks.
+  void resume(std::unique_ptr<DataConnection> connection);
   // Stops pushing and answering without an error: the target has said that nothing is owed any more.
   void end();
 
@@ -90,6 +92,7 @@ class PageSending {
   std::unique_ptr<OwedPages> owed_;
   std::map<SpaceId, pid_t> pids_;  // constant once threads run
   std::atomic<bool> ending_ = false;
+  PageCounts earlier_;  // on connections for requests that broke
 
   mutable std::mutex mutex_;
   std::optional<Error> failure_;

@@ -58,6 +58,7 @@ Result<std::unique_ptr<SourceMemory>> SourceMemory::create(Settings settings) {
     memory->mode_ = memory->settings_.memory_bytes < kTooSmallForRounds ? control::COLD : control::HYBRID;
   memory->streams_ = std::clamp<uint32_t>(options.streams(), 1, kStreamsMax);
   if (!memory->has_rounds()) return memory;
+  memory->asked_for_rounds_ = true;
 
   if (options.tracking() == control::TRACKING_AUTO) {
     memory->tracking_ = probe_tracking();
@@ -114,6 +115,8 @@ Result<> SourceMemory::run_rounds() {
     TRY_ASSIGN(const bool more, go_on(rule, verdict));
     if (!more) break;
   }
+  // Flags that madvise has changed since they were learnt: what CRIU gets to read in place of smaps.
+  TRY(memory_->learn());
   // What the last scan found goes while the container still runs, unless it is too much to be worth it.
   if (rounds_.back().estimated_downtime_ms() <= 2 * kDowntimeMsDefault && pages >= kPagesOfLastRoundMin) {
     RoundFacts facts;
@@ -223,7 +226,7 @@ void SourceMemory::cancel() {
 
 void SourceMemory::describe(control::Report& report) const {
   report.set_mode(mode_);
-  report.set_tracking(has_rounds() ? tracking_name(tracking_) : "");
+  report.set_tracking(asked_for_rounds_ ? tracking_name(tracking_) : "");
   for (const control::Round& round : rounds_) *report.add_rounds() = round;
   const PageCounts all = counts();
   report.set_pages_sent(all.pages);

@@ -55,6 +55,8 @@ class SourceMemory {
   Result<> freeze(const std::filesystem::path& lens);
   // Undo of everything: the processes as if nothing had happened, links cut. May be called at any time after use().
   void give_up();
+  // The link is back: CONNECTION, of channel streams() + 1, is for all that the target still lacks.
+  void resume(std::unique_ptr<DataConnection> connection) { sending_->resume(std::move(connection)); }
   // The target has all.
   void end();
   void cancel();
@@ -80,6 +82,7 @@ class SourceMemory {
   control::Mode mode_ = control::COLD;
   uint32_t streams_ = 1;
   Tracking tracking_ = Tracking::kNone;
+  bool asked_for_rounds_ = false;
   std::vector<std::string> notes_;
   std::unique_ptr<ContainerMemory> memory_;
   std::unique_ptr<PageSending> sending_;

@@ -380,43 +380,73 @@ bool SourceMigration::ask_for_outcome() {
   log::warn("migration {}: outcome unknown, asking {}", request_.id, request_.target);
   for (;;) {
     auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(5s));
-    if (outcome && *outcome == peer::OutcomeReply::RUNNING) return true;
-    if (outcome && *outcome == peer::OutcomeReply::ABORTED) return false;
+    if (outcome && outcome->outcome() == peer::OutcomeReply::RUNNING) return true;
+    if (outcome && outcome->outcome() == peer::OutcomeReply::ABORTED) return false;
     std::this_thread::sleep_for(kOutcomeRetry);
   }
 }
 
 // --- After the commit -------------------------------------------------------------------------------------
 
-// Post-copy: the container runs on the target, pages are still on their way or not yet in their place. The copy here
-// has what is missing there, so it stays until nothing is.
+// The container runs on the target; pages are still on their way or not yet in their place. The copy here has what is
+// missing there, so it stays until nothing is, however long the link is away.
 void SourceMigration::await_last_page() {
   if (!memory_) return;
   begin_phase("pages", "the container runs on " + request_.target + "; the rest of its memory follows");
+  bool paused = false;
   for (;;) {
+    auto left = pages_left();
+    const bool stuck = !left || left->paused();
+    if (stuck && !paused)
+      begin_phase("postcopy-paused", "the link to " + request_.target +
+                                         " is lost and memory is still owed; the copy here "
+                                         "stays frozen until the link is back");
+    if (stuck) {
+      paused = !left || !resume_pages();
+      if (paused) std::this_thread::sleep_for(kOutcomeRetry);
+    } else if (left->done()) {
+      return note_last_page(*left);
+    } else {
+      if (!control_) std::this_thread::sleep_for(kOutcomeRetry);
+      listener_.pages_left(left->owed() + left->waiting());
+    }
+  }
+}
+
+// Over the control connection as long as it is there, by questions after that.
+Result<peer::PagesLeftReply> SourceMigration::pages_left() {
+  if (control_) {
     peer::SourceMessage request;
     for (std::string& frame : hold_->take()) request.mutable_pages_left()->add_frames(std::move(frame));
     request.mutable_pages_left();
     auto reply = control_->call(request, in(host_.step_timeout));
-    if (!reply || !reply->has_pages_left()) {
-      report_.add_notes("the link was lost while memory was still to follow");
-      return;
-    }
-    const peer::PagesLeftReply& left = reply->pages_left();
-    if (!left.done()) {
-      listener_.pages_left(left.owed() + left.waiting());
-      continue;
-    }
-    control::PostCopy& postcopy = *report_.mutable_postcopy();
-    postcopy.set_pages(memory_->awaits_pages() ? 0 : memory_->owed_pages());
-    postcopy.set_faults(left.faults());
-    postcopy.set_faults_remote(left.faults_remote());
-    postcopy.set_ms(left.ms());
-    postcopy.set_fault_p50_us(left.fault_p50_us());
-    postcopy.set_fault_p99_us(left.fault_p99_us());
-    postcopy.set_fault_max_us(left.fault_max_us());
-    return;
+    if (reply && reply->has_pages_left()) return reply->pages_left();
+    report_.add_notes("the link was lost while memory was still to follow");
+    control_.reset();
   }
+  TRY_ASSIGN(const peer::OutcomeReply outcome,
+             peers_.outcome(request_.target, request_.id, request_.container, in(5s)));
+  if (!outcome.has_pages()) return fail(request_.target + " does not know of the memory that is owed");
+  return outcome.pages();
+}
+
+bool SourceMigration::resume_pages() {
+  auto connection = open_connection(static_cast<uint16_t>(memory_->streams() + 1));
+  if (!connection) return false;
+  memory_->resume(std::move(*connection));
+  begin_phase("pages", "the link is back; the rest of the memory follows");
+  return true;
+}
+
+void SourceMigration::note_last_page(const peer::PagesLeftReply& left) {
+  control::PostCopy& postcopy = *report_.mutable_postcopy();
+  postcopy.set_pages(memory_->awaits_pages() ? 0 : memory_->owed_pages());
+  postcopy.set_faults(left.faults());
+  postcopy.set_faults_remote(left.faults_remote());
+  postcopy.set_ms(left.ms());
+  postcopy.set_fault_p50_us(left.fault_p50_us());
+  postcopy.set_fault_p99_us(left.fault_p99_us());
+  postcopy.set_fault_max_us(left.fault_max_us());
 }
 
 // The container runs on the target. What fails here is a note in the report, no more.
@@ -426,7 +456,8 @@ void SourceMigration::finish() {
   peer::SourceMessage request;
   for (std::string& frame : hold_->take()) request.mutable_finish()->add_frames(std::move(frame));
   request.mutable_finish();
-  auto reply = control_->call(request, in(host_.step_timeout));
+  auto reply = control_ ? control_->call(request, in(host_.step_timeout))
+                        : Result<peer::TargetMessage>(fail("the link was lost"));
   if (reply && reply->has_finish()) {
     for (const std::string& note : reply->finish().notes()) report_.add_notes(note);
     for (const peer::Figure& figure : reply->finish().figures())

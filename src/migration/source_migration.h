@@ -72,6 +72,9 @@ class SourceMigration {
   Step<> restore_there();
   Step<> commit();
   void await_last_page();
+  Result<peer::PagesLeftReply> pages_left();
+  bool resume_pages();
+  void note_last_page(const peer::PagesLeftReply& left);
   void finish();
   void resume_here();  // undo of freeze
   void end_repair_here();

@@ -29,6 +29,12 @@ TargetMemory::~TargetMemory() {
   pager_.reset();
 }
 
+bool TargetMemory::paused() const { return receiving_->failure() && pager_->figures().pages_owed_left > 0; }
+
+bool TargetMemory::resume(std::unique_ptr<DataConnection> connection) {
+  return paused() && receiving_->resume(std::move(connection));
+}
+
 Result<> TargetMemory::await_map(Deadline deadline) {
   auto spaces = receiving_->await_map(deadline);
   if (!spaces) return std::unexpected(std::move(spaces.error()));
@@ -62,6 +68,7 @@ peer::PagesLeftReply TargetMemory::progress(std::chrono::milliseconds limit) {
   reply.set_done(done);
   reply.set_owed(figures.pages_owed_left);
   reply.set_waiting(figures.pages_stored_left);
+  reply.set_paused(paused());
   reply.set_faults(figures.faults);
   reply.set_faults_remote(figures.faults_owed);
   reply.set_fault_p50_us(figures.fault_p50_us);

@@ -29,6 +29,11 @@ class TargetMemory {
 
   bool accept(std::unique_ptr<DataConnection> connection) { return receiving_->accept(std::move(connection)); }
 
+  // Pages are owed and nothing brings them any more.
+  bool paused() const;
+  // A new connection for requests: all that is owed is asked for on it. False: none is wanted.
+  bool resume(std::unique_ptr<DataConnection> connection);
+
   // Before CRIU is told to restore: the map of the freeze is here.
   Result<> await_map(Deadline deadline);
   // CRIU stands at post-restore. If ALL, waits until no page is owed any more; fails when no page has come for LIMIT.

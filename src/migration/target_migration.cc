@@ -440,6 +440,9 @@ void TargetMigration::link_lost() {
   if (state == State::kFinished || state == State::kAborted) return;
   if (state != State::kRunning) return abort("the link to the source was lost");
   log::warn("migration {}: the link was lost after the commit; the container runs here", id());
+  // The source keeps what is owed and comes back with it.
+  while (memory_ && !memory_->progress(kPagesLeftReply).done()) {
+  }
   (void)finish({});
 }
 
@@ -467,12 +470,17 @@ void TargetMigration::abort(const std::string& reason) {
 bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
   std::lock_guard lock(mutex_);
   const bool expected = hello.channel == 0 ? !data_connected_ : memory_ != nullptr;
-  return state_ == State::kPrepared && expected && equal_secret(hello.token, token_) &&
+  const bool resumes = state_ == State::kRunning && memory_ && memory_->paused();
+  return ((state_ == State::kPrepared && expected) || resumes) && equal_secret(hello.token, token_) &&
          std::ranges::find(peer_names, hello_.node()) != peer_names.end();
 }
 
 bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (state_ == State::kRunning && memory_) {
+    lock.unlock();  // it is there until nothing is owed; waits for threads that may want the lock
+    return memory_->resume(std::move(connection));
+  }
   if (state_ != State::kPrepared) return false;
   if (connection->channel() != 0) return memory_ && memory_->accept(std::move(connection));
   if (data_connected_) return false;
@@ -501,11 +509,19 @@ TargetMigration::PhaseError TargetMigration::criu_error(const std::string& step,
 
 std::string TargetMigration::id() const { return hello_.migration_id(); }
 
-peer::OutcomeReply::Outcome TargetMigration::outcome() const {
+peer::OutcomeReply TargetMigration::outcome() const {
   std::lock_guard lock(mutex_);
-  if (state_ == State::kRunning || state_ == State::kFinished) return peer::OutcomeReply::RUNNING;
-  if (state_ == State::kAborted) return peer::OutcomeReply::ABORTED;
-  return peer::OutcomeReply::ONGOING;
+  peer::OutcomeReply reply;
+  reply.set_outcome(peer::OutcomeReply::ONGOING);
+  if (state_ == State::kAborted) reply.set_outcome(peer::OutcomeReply::ABORTED);
+  if (state_ != State::kRunning && state_ != State::kFinished) return reply;
+  reply.set_outcome(peer::OutcomeReply::RUNNING);
+  if (state_ == State::kRunning && memory_) {
+    *reply.mutable_pages() = memory_->progress(std::chrono::milliseconds(0));
+  } else {
+    reply.mutable_pages()->set_done(true);
+  }
+  return reply;
 }
 
 bool TargetMigration::over() const {

@@ -51,7 +51,7 @@ class TargetMigration {
   bool accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const;
 
   std::string id() const;
-  peer::OutcomeReply::Outcome outcome() const;
+  peer::OutcomeReply outcome() const;
   bool over() const;
   control::Migration status() const;
 

@@ -104,7 +104,7 @@ TEST_F(TargetMigrationTest, NothingButPreflightComesAfterHello) {
     TargetMigration target(host_, {"node1"}, "10.99.1.2:7411");
     ASSERT_TRUE(target.handle(hello()).has_hello());
     EXPECT_EQ(target.handle(message).failure().cause(), "a message came out of order") << message.body_case();
-    EXPECT_EQ(target.outcome(), peer::OutcomeReply::ABORTED);
+    EXPECT_EQ(target.outcome().outcome(), peer::OutcomeReply::ABORTED);
     EXPECT_TRUE(target.handle(hello()).has_failure());  // that was the end
   }
 }
@@ -123,11 +123,11 @@ TEST_F(TargetMigrationTest, WhatWasFoundUnfitCannotBePrepared) {
 TEST_F(TargetMigrationTest, AbortEndsItAtAnyTime) {
   TargetMigration target(host_, {"node1"}, "10.99.1.2:7411");
   target.handle(hello());
-  EXPECT_EQ(target.outcome(), peer::OutcomeReply::ONGOING);
+  EXPECT_EQ(target.outcome().outcome(), peer::OutcomeReply::ONGOING);
   peer::SourceMessage abort;
   abort.mutable_abort()->set_reason(std::string(100'000, 'x'));
   EXPECT_TRUE(target.handle(abort).has_abort());
-  EXPECT_EQ(target.outcome(), peer::OutcomeReply::ABORTED);
+  EXPECT_EQ(target.outcome().outcome(), peer::OutcomeReply::ABORTED);
   EXPECT_LT(target.status().error().size(), 300u);
   EXPECT_TRUE(target.handle(abort).has_abort());
 }
@@ -136,7 +136,7 @@ TEST_F(TargetMigrationTest, ALostLinkEndsIt) {
   TargetMigration target(host_, {"node1"}, "10.99.1.2:7411");
   target.handle(hello());
   target.link_lost();
-  EXPECT_EQ(target.outcome(), peer::OutcomeReply::ABORTED);
+  EXPECT_EQ(target.outcome().outcome(), peer::OutcomeReply::ABORTED);
   EXPECT_EQ(target.status().error(), "the link to the source was lost");
 }
 
