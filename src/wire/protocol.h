@@ -9,16 +9,27 @@
 //     |                    <---- HelloReply{token}|                 GREETED
 //     | Preflight{container, config, …}   ---->  |
 //     |             <---- PreflightReply{problems}|                 CHECKED (nothing has been changed)
-//     | Prepare{network, streams}         ---->  |  namespace, bundle, runc restore started and held
+//     | Prepare{network, streams, N}      ---->  |  namespace, bundle, pager, runc restore started and held
 //     |                     <---- PrepareReply    |                 PREPARED
-//     | = = data connection: Hello{id, token} = =>|
-//     |   (freeze, dump; images travel)           |
-//     | SwitchOver{network, streams}      ---->  |  CRIU restores, the last image is awaited, stops before resume
+//     | = = data connections: Hello{id, token} = >|  channel 0; if N > 0, also 1 to N+1
+//     | = = rounds: Pages …, RoundEnd = = = = = =>|  on 1 to N, into the page store
+//     |   (freeze)                                |
+//     | = = Frozen; MemoryMap …, MapsEnd = = = = >|  Frozen on 1 to N, the maps on 1
+//     | = = owed: Pages …, PagesEnd = = = = = = =>|  on 1 to N, until the last one, whatever else happens
+//     |   (dump; images travel on 0)              |
+//     | SwitchOver{network, await_pages}  ---->  |  the map and the images are awaited, CRIU restores, stops before
+//     |                                           |  resume; with await_pages: until no page is owed
 //     |                  <---- SwitchOverReply    |                 RESTORED (nothing runs)
 //     | Commit{frames}                    ---->  |  only the target may run the container from here on
 //     |                     <---- CommitReply     |                 RUNNING
-//     | Finish{frames}                    ---->  |
+//     | < = = PageRequest = = = = = = = = = = = = |  on N+1, from the restore on: what is waited for
+//     | = = Pages = = = = = = = = = = = = = = = =>|  on N+1: the answers
+//     | PagesLeft{frames}                 ---->  |  again and again, until done
+//     |              <---- PagesLeftReply{owed, …}|                 RUNNING
+//     | Finish{frames}                    ---->  |  only when no page is owed or waits to be installed
 //     |                     <---- FinishReply     |                 end
+//
+// N = 0: memory comes with the images, there are no channels but 0, and the answer to PagesLeft is done.
 //
 // Abort may be sent instead of any message up to SwitchOver's successor; the target undoes everything and answers
 // AbortReply. Failure may come instead of any answer: the target has undone everything, nothing of the container ran
@@ -27,6 +38,11 @@
 //
 // A source that loses the connection before it sent Commit resumes its container. After that it does not: it asks,
 // over new connections, for the Outcome, and keeps the copy frozen until the answer is RUNNING or ABORTED.
+//
+// If a connection is lost while pages are owed, the container on the target waits for them and the source keeps its
+// copy frozen. The source asks for the Outcome, over new connections; the answer holds what PagesLeft's would. Where
+// that says `paused`, the source opens a new connection of channel N+1 with the same token, and the target asks on it
+// for all that it still lacks, what the container waits for first.
 //
 // Any other message in any state is a protocol error: answered with Failure, the connection closed.
 //
