@@ -52,6 +52,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
       .runc = find_program(config.runtime.runc, "runc", nullptr), .root = config.runtime.root, .helpers = helpers};
   host.criu = find_program(config.runtime.criu, "criu", kBootstrapCriu);
   host.stream_keeper = helpers / "stream_keeper";
+  host.memory_keeper = helpers / "memory_keeper";
   host.lens = helpers / "lens.so";
   host.run_directory = config.agent.run_dir;
   host.stream_log_directory = config.runtime.stream_log_dir;

@@ -56,7 +56,8 @@ grpc::Status PeerService::Outcome(grpc::ServerContext* context, const peer::Outc
     return grpc::Status::OK;
   }
   auto state = Runc(host_.runc).state(request->container());
-  const bool runs = state && state->status == "running";
+  // Paused: its memory was not complete when the agent ended, so the memory_keeper has frozen it.
+  const bool runs = state && (state->status == "running" || state->status == "paused");
   reply->set_outcome(runs ? peer::OutcomeReply::RUNNING : peer::OutcomeReply::ABORTED);
   return grpc::Status::OK;
 }

@@ -161,7 +161,10 @@ Result<> Pager::add_space(SpaceId id, Userfaultfd uffd) {
   return {};
 }
 
+// From the first moment on: serving comes after.
 void Pager::watch(Space& space) {
+  space.number = spaces_seen_++;
+  if (hold_) hold_(space.number, space.uffd.fd());
   epoll_event event{.events = EPOLLIN, .data = {.fd = space.uffd.fd()}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, space.uffd.fd(), &event) != 0)
     log::error("pager: epoll_ctl: {}", std::strerror(errno));
@@ -199,12 +202,22 @@ void Pager::serve() {
     blocked_ = false;
     retry_waiting();
     if (count <= 0 && work_to_fill()) fill();
-    std::erase_if(spaces_, [](const auto& space) { return space->gone; });
+    remove_spaces([](const Space& space) { return space.gone; });
     finish_if_complete();
     timeout = -1;
     if (work_to_fill()) timeout = 0;
     if (blocked_) timeout = kSoon;
   }
+}
+
+// Their userfaultfds are closed.
+template <typename Which>
+void Pager::remove_spaces(Which which) {
+  std::erase_if(spaces_, [&](const auto& space) {
+    if (!which(*space)) return false;
+    if (drop_) drop_(space->number);
+    return true;
+  });
 }
 
 Pager::Space* Pager::space_of(int fd) {
@@ -474,7 +487,7 @@ void Pager::begin_fill() {
 // A userfaultfd may be closed when nothing is missing any more: then nothing reads as zero that is not.
 void Pager::finish_if_complete() {
   if (!filling_ || complete_ || !expected_.empty()) return;
-  std::erase_if(spaces_, [](const auto& space) { return space->missing == 0; });
+  remove_spaces([](const Space& space) { return space.missing == 0; });
   if (!spaces_.empty()) return;
   complete_ = true;
   spaces_.clear();

@@ -39,6 +39,9 @@ class Pager {
     PageStore& store;  // outlives the pager
     // The container waits for pages that are owed; must not block. Called with the pager locked.
     std::function<void(SpaceId, const PageRange&)> request;
+    // Somebody else holds the userfaultfds as well, by number, in case this process dies. May be null.
+    std::function<void(int number, int uffd)> hold = nullptr;
+    std::function<void(int number)> drop = nullptr;
   };
   // Listens at SOCKET, lazy-pages.socket in CRIU's work directory.
   static Result<std::unique_ptr<Pager>> start(Settings settings, const std::filesystem::path& socket);
@@ -80,7 +83,8 @@ class Pager {
 
  private:
   struct Space {
-    SpaceId id;  // the one on the source: a fork's is its parent's
+    int number = 0;  // counted from the first
+    SpaceId id;      // the one on the source: a fork's is its parent's
     Userfaultfd uffd;
     SlotTable table;
     std::map<uint64_t, Clock::time_point> retry;  // faults not served yet, by address
@@ -89,7 +93,12 @@ class Pager {
     bool gone = false;
   };
 
-  explicit Pager(Settings settings) : store_(settings.store), arena_(store_.arena()), request_(settings.request) {}
+  explicit Pager(Settings settings)
+      : store_(settings.store),
+        arena_(store_.arena()),
+        request_(settings.request),
+        hold_(settings.hold),
+        drop_(settings.drop) {}
 
   // The connection of CRIU.
   void serve_criu();
@@ -108,6 +117,8 @@ class Pager {
   void fill();
   bool fill_region(Space& space, RemoteAddr start, SlotTable::Region& region);
   void watch(Space& space);
+  template <typename Which>
+  void remove_spaces(Which which);
 
   // Installs PAGES, whose slots are consecutive; afterwards they are no concern any more. False: events come first.
   bool install(Space& space, PageRange pages, const std::byte* contents);
@@ -126,6 +137,8 @@ class Pager {
   PageStore& store_;
   SlotArena& arena_;
   const std::function<void(SpaceId, const PageRange&)> request_;
+  const std::function<void(int, int)> hold_;
+  const std::function<void(int)> drop_;
   ScopedFd listener_;
   ScopedFd stop_event_;
   ScopedFd epoll_;
@@ -136,6 +149,7 @@ class Pager {
   std::condition_variable changed_;
   std::map<SpaceId, SlotTable> owed_;  // where owed pages of the source's addresses are to go
   std::list<std::unique_ptr<Space>> spaces_;
+  int spaces_seen_ = 0;
   std::map<SpaceId, SlotTable> expected_;                 // of processes CRIU has not passed yet
   std::map<Slot, std::pair<SpaceId, RemoteAddr>> moved_;  // owed pages that are elsewhere than on the source
   std::set<Slot> requested_;

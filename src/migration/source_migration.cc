@@ -134,8 +134,14 @@ Step<> SourceMigration::prepare() {
   return {};
 }
 
-// What CRIU could not be kept from dumping would come twice: then all memory goes with its images.
+// Where CRIU cannot be kept from dumping memory, or processes cannot have it later, all of it goes with its images.
 Step<> SourceMigration::prepare_memory() {
+  if (facts_.spec.own_userns) {
+    report_.add_notes(
+        "memory went with CRIU's images, in mode cold: the container has a user namespace, in which CRIU "
+        "cannot make userfaultfds");
+    return {};
+  }
   if (auto fit = check_lens(host_.lens, host_.criu); !fit) {
     report_.add_notes("memory went with CRIU's images, in mode cold: " + fit.error().text());
     return {};

@@ -8,15 +8,21 @@ using namespace std::chrono_literals;
 
 Result<std::unique_ptr<TargetMemory>> TargetMemory::create(Settings settings) {
   std::unique_ptr<TargetMemory> memory(new TargetMemory);
+  TRY_ASSIGN(memory->keeper_, MemoryKeeper::start(settings.keeper));
   TRY_ASSIGN(memory->store_, PageStore::create(settings.bytes_max));
   // Of a map: regions with a single page each take as much of the store as of the index, so no honest map has more.
   const uint64_t regions_max = settings.bytes_max / kPageBytes;
   memory->receiving_ =
       std::make_unique<PageReceiving>(*memory->store_, settings.streams, regions_max, std::move(settings.on_failure));
+  MemoryKeeper* keeper = memory->keeper_.get();
   auto request = [receiving = memory->receiving_.get()](SpaceId space, const PageRange& pages) {
     receiving->request(space, pages);
   };
-  TRY_ASSIGN(memory->pager_, Pager::start({.store = *memory->store_, .request = request}, settings.socket));
+  TRY_ASSIGN(memory->pager_, Pager::start({.store = *memory->store_,
+                                           .request = request,
+                                           .hold = [keeper](int number, int uffd) { keeper->hold(number, uffd); },
+                                           .drop = [keeper](int number) { keeper->drop(number); }},
+                                          settings.socket));
   memory->receiving_->use(*memory->pager_);
   return memory;
 }

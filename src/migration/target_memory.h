@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "memory/page_store.h"
 #include "memory/pager.h"
+#include "migration/memory_keeper.h"
 #include "migration/page_receiving.h"
 #include "peer.pb.h"
 
@@ -22,6 +23,7 @@ class TargetMemory {
     uint32_t streams = 1;
     uint64_t bytes_max = 0;            // of the store
     std::filesystem::path socket;      // lazy-pages.socket in CRIU's work directory
+    std::filesystem::path keeper;      // the helper program
     std::function<void()> on_failure;  // pages will not come any more; from a thread of its own
   };
   static Result<std::unique_ptr<TargetMemory>> create(Settings settings);
@@ -38,6 +40,9 @@ class TargetMemory {
   Result<> await_map(Deadline deadline);
   // CRIU stands at post-restore. If ALL, waits until no page is owed any more; fails when no page has come for LIMIT.
   Result<> await_pages(bool all, std::chrono::milliseconds limit);
+  // The tasks, of which PID is the first, are about to run in the cgroup FREEZER. If this agent dies from here on while
+  // memory is missing, they are frozen.
+  Result<> guard(pid_t pid, const std::filesystem::path& freezer) { return keeper_->guard(pid, freezer); }
   // The tasks run.
   void begin_fill();
   // Waits up to LIMIT for a change worth telling.
@@ -50,6 +55,7 @@ class TargetMemory {
  private:
   TargetMemory() = default;
 
+  std::unique_ptr<MemoryKeeper> keeper_;
   std::unique_ptr<PageStore> store_;
   std::unique_ptr<PageReceiving> receiving_;
   std::unique_ptr<Pager> pager_;

@@ -211,6 +211,7 @@ Result<> TargetMigration::prepare_memory(uint32_t streams) {
   TRY_ASSIGN(memory_, TargetMemory::create({.streams = streams,
                                             .bytes_max = host_.image_bytes_max,
                                             .socket = directory() / "work" / "lazy-pages.socket",
+                                            .keeper = host_.memory_keeper,
                                             .on_failure = [this] { stop_receiving(); }}));
   return {};
 }
@@ -336,6 +337,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   const Stopwatch watch;
   if (auto kept = remove_target_record(directory()); !kept)
     return std::unexpected(PhaseError{"resume", std::move(kept.error())});
+  if (auto guarded = guard_memory(); !guarded) return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
   bridge_->release(CriuPoint::kPostRestore);
   auto quiet = bridge_->await(CriuPoint::kNetworkUnlock, Clock::now() + kResumesWithin);
   if (!quiet) return std::unexpected(criu_error("resume", quiet.error()));
@@ -363,6 +365,16 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   reply.set_resume_ms(watch.ms());
   reply.set_frames_delivered(frames_delivered_);
   return message;
+}
+
+Result<> TargetMigration::guard_memory() {
+  if (!memory_) return {};
+  TRY_ASSIGN(const pid_t pid, bridge_->await(CriuPoint::kPostRestore, Clock::now()));
+  TRY_ASSIGN(const auto cgroups, cgroup_directories(pid));
+  for (const auto& directory : cgroups)
+    if (std::filesystem::exists(directory / "freezer.state") || std::filesystem::exists(directory / "cgroup.freeze"))
+      return memory_->guard(pid, directory);
+  return fail("the container is in no cgroup that can be frozen");
 }
 
 Result<> TargetMigration::attach_network() {

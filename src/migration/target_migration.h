@@ -82,6 +82,7 @@ class TargetMigration {
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
+  Result<> guard_memory();
   Result<> attach_network();
   Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();

@@ -23,6 +23,7 @@ struct OciSpec {
   bool own_netns = false;                 // a network namespace without a path
   bool terminal = false;
   bool own_cgroupns = false;  // a cgroup namespace
+  bool own_userns = false;    // a user namespace
   std::vector<BindMount> bind_mounts;
   uint64_t memory_limit_bytes = 0;  // 0: none
 };

@@ -148,14 +148,6 @@ def test_container_that_is_being_migrated(lab, started):
     lab.await_port(ADDRESS, 7007)
 
 
-@pytest.mark.parametrize("mode", ["precopy", "postcopy", "hybrid"])
-def test_mode_of_a_later_version(lab, started, mode):
-    started()
-    result = migrate_by_name(lab, "node1", "stuck", "node2", "--mode", mode)
-    assert result.status == 3 and result.report["outcome"] == "rolled_back"
-    assert mode in result.report["error"] and "auto and cold are" in result.report["error"]
-
-
 def test_mode_that_does_not_exist(lab):
     result = migrate_by_name(lab, "node1", "stuck", "node2", "--mode", "warm")
     assert result.status == 2

@@ -1,0 +1,36 @@
+"""The target's agent dies while the container still misses memory: it is frozen before a missing page reads as zero."""
+
+import json
+
+import pytest
+
+from tests.support import container as containers
+from tests.support.checker import Checker
+from tests.support.lab import Lab
+from tests.support.migration import begin
+
+
+@pytest.fixture
+def own_lab():
+    """What is left of both copies goes with the lab."""
+    with Lab.up(hosts=2) as lab:
+        yield lab
+
+
+def test_container_is_frozen_and_the_source_keeps_its_copy(own_lab):
+    lab = own_lab
+    checker = containers.start_checker(lab, "node1", "page_checker", bytes=128 << 20, threads=2, rate=20 << 20)
+    with Checker(lab, checker) as memory:
+        memory.assert_right()  # all of it is there
+    with begin(lab, checker, "node2", mode="postcopy", options=["--bandwidth-max", "10MB/s"]) as ongoing:
+        ongoing.await_phase("pages")
+        lab.agent("node2", "kill")
+        ongoing.await_phase("postcopy-paused", timeout_s=60)
+        states = {node: containers_on(lab, node) for node in ("node1", "node2")}
+    assert states["node2"].get(checker.name) == "paused", states
+    assert checker.name in states["node1"], states
+
+
+def containers_on(lab, node):
+    return {entry["id"]: entry["status"]
+            for entry in json.loads(lab.exec(node, "runc", "list", "-f", "json").stdout) or []}
