@@ -115,11 +115,24 @@ Result<SpaceScan> ContainerMemory::look_at(pid_t pid, Space& space) {
   }
   scan.space = space.id;
   if (!space.tracker) return scan;
+  TRY(begin_with_new_mappings(pid, space));
   TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
-  const bool new_ones = std::ranges::any_of(mappings, [](const Mapping& mapping) { return mapping.vm_flags.empty(); });
-  if (new_ones) TRY(space.flags.learn(pid));
   TRY_ASSIGN(scan.written, space.tracker->take_written(owned_mappings(mappings)));
   return scan;
+}
+
+Result<> ContainerMemory::begin_with_new_mappings(pid_t pid, Space& space) {
+  TRY_ASSIGN(const auto before, space.flags.complete(pid));
+  const bool new_ones = std::ranges::any_of(before, [](const Mapping& mapping) { return mapping.vm_flags.empty(); });
+  if (!new_ones && space.begun) return {};
+  TRY(space.flags.learn(pid));
+  space.begun = true;
+  if (!settings_.hold_still) return {};
+  TRY(settings_.hold_still());
+  auto mappings = space.flags.complete(pid);
+  if (mappings) space.tracker->begin_with(owned_mappings(*mappings));
+  settings_.let_go();
+  return mappings ? Result<>() : std::unexpected(mappings.error());
 }
 
 Result<std::vector<FrozenSpace>> ContainerMemory::scan_frozen() {

@@ -46,6 +46,9 @@ class ContainerMemory {
   struct Settings {
     std::function<Result<std::vector<pid_t>>()> processes;  // of the container, now
     Tracking method = Tracking::kNone;
+    // Stop all processes for a moment, and let them go on. Without them new mappings are begun with while they run.
+    std::function<Result<>()> hold_still = nullptr;
+    std::function<void()> let_go = nullptr;
   };
   static Result<std::unique_ptr<ContainerMemory>> create(Settings settings);
   ~ContainerMemory();
@@ -62,6 +65,7 @@ class ContainerMemory {
     SpaceId id = 0;
     std::unique_ptr<WriteTracker> tracker;  // none: it could not be attached
     int attempts = 0;
+    bool begun = false;  // tracked for the first time
     MappingFlags flags;
     PageRanges huge;
   };
@@ -69,6 +73,7 @@ class ContainerMemory {
   Result<std::vector<pid_t>> find_spaces();
   Result<> meet(pid_t pid, Space& space);
   Result<SpaceScan> look_at(pid_t pid, Space& space);
+  Result<> begin_with_new_mappings(pid_t pid, Space& space);
   Result<FrozenSpace> look_at_frozen(pid_t pid, Space& space) const;
 
   Settings settings_;

@@ -44,6 +44,13 @@ Result<std::unique_ptr<WriteTracker>> UffdWpTracker::attach(pid_t pid) {
   return std::unique_ptr<WriteTracker>(new UffdWpTracker(pid, std::move(uffd)));
 }
 
+void UffdWpTracker::begin_with(const std::vector<Mapping>& owned) {
+  begins_by_itself_ = false;
+  for (const Mapping& mapping : owned)
+    if (auto allowed = allow_protection(uffd_.get(), mapping); !allowed && allowed.error().code() == EBUSY)
+      unsure_ = true;
+}
+
 // The address space is looked up again each time: after an exec it is another one, of which nothing is protected.
 Result<PageRanges> UffdWpTracker::take_written(const std::vector<Mapping>& owned) {
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
@@ -51,7 +58,7 @@ Result<PageRanges> UffdWpTracker::take_written(const std::vector<Mapping>& owned
   const bool all_new = std::exchange(unsure_, false);
   for (const Mapping& mapping : owned) {
     if (all_new) {
-      TRY(begin_with(scan, mapping, written));
+      TRY(take_whole(scan, mapping, written));
     } else {
       TRY(take_from(scan, mapping, written));
     }
@@ -67,13 +74,13 @@ Result<> UffdWpTracker::take_from(const PagemapScan& scan, const Mapping& mappin
   auto scanned = scan.find(query, mapping.start, mapping.end, found);
   if (scanned) written.insert(written.end(), found.begin(), found.end());
   if (scanned || scanned.error().code() != EPERM) return scanned;
-  return begin_with(scan, mapping, written);  // some of it is new
+  return take_whole(scan, mapping, written);  // some of it is new
 }
 
 // A scan that failed may have protected a part and lost it on its way out, so all that has content counts as written.
-Result<> UffdWpTracker::begin_with(const PagemapScan& scan, const Mapping& mapping, PageRanges& written) {
+Result<> UffdWpTracker::take_whole(const PagemapScan& scan, const Mapping& mapping, PageRanges& written) {
   PagemapScan::Query query = populated(scan);
-  auto allowed = allow_protection(uffd_.get(), mapping);
+  auto allowed = begins_by_itself_ ? allow_protection(uffd_.get(), mapping) : Result<>();
   query.protect = allowed.has_value();
   if (!allowed) {
     const int code = allowed.error().code();
@@ -82,6 +89,12 @@ Result<> UffdWpTracker::begin_with(const PagemapScan& scan, const Mapping& mappi
   }
   PageRanges found;
   auto scanned = scan.find(query, mapping.start, mapping.end, found);
+  if (!scanned && scanned.error().code() == EPERM && !begins_by_itself_) {
+    // Mapped since: begun with before the next look. Until then it is written.
+    query.protect = false;
+    found.clear();
+    scanned = scan.find(query, mapping.start, mapping.end, found);
+  }
   if (!scanned && scanned.error().code() == EPERM) return fail(another_address_space());
   TRY(scanned);
   written.insert(written.end(), found.begin(), found.end());

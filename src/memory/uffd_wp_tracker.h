@@ -17,16 +17,18 @@ class UffdWpTracker : public WriteTracker {
   // Stops PID for a moment.
   static Result<std::unique_ptr<WriteTracker>> attach(pid_t pid);
 
+  void begin_with(const std::vector<Mapping>& owned) override;
   Result<PageRanges> take_written(const std::vector<Mapping>& owned) override;
   Result<PageRanges> find_written(const std::vector<Mapping>& owned) override;
 
  private:
   UffdWpTracker(pid_t pid, ScopedFd uffd) : pid_(pid), uffd_(std::move(uffd)) {}
   Result<> take_from(const PagemapScan& scan, const Mapping& mapping, PageRanges& written);
-  Result<> begin_with(const PagemapScan& scan, const Mapping& mapping, PageRanges& written);
+  Result<> take_whole(const PagemapScan& scan, const Mapping& mapping, PageRanges& written);
 
   pid_t pid_;
-  ScopedFd uffd_;       // closing it ends the protection
+  ScopedFd uffd_;  // closing it ends the protection
+  bool begins_by_itself_ = true;
   bool unsure_ = true;  // whether what is protected is so by us: at first, the tracker of another process that shared
                         // the memory may not be gone yet
 };

@@ -25,6 +25,10 @@ bool can_track(Tracking tracking);
 class WriteTracker {
  public:
   virtual ~WriteTracker() = default;  // the process is as if it had never been tracked
+  // Begins with OWNED, as far as it is new, while the process stands still: its mappings must not change meanwhile. One
+  // of which only a part is tracked is two to the kernel, and a process may find that out (mremap refuses it). Once
+  // this has been called, take_written() begins with nothing by itself.
+  virtual void begin_with(const std::vector<Mapping>& owned) = 0;
   // Pages of OWNED with content that were written since the last call, or are new; from now on they count as unwritten.
   // A page that is written while this runs is in this answer or in the next.
   virtual Result<PageRanges> take_written(const std::vector<Mapping>& owned) = 0;

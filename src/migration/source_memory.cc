@@ -23,6 +23,7 @@ constexpr uint32_t kStreamsMax = 16;
 constexpr double kDowntimeMsDefault = 50;
 constexpr uint32_t kRoundsDefault = 30;
 constexpr auto kLookForCancel = 20ms;
+constexpr auto kHeldWithin = 1s;  // freezing takes a fraction of a millisecond
 // Rounds of fewer pages than this are not worth the pause before them.
 constexpr uint64_t kPagesOfLastRoundMin = 256;
 
@@ -85,7 +86,11 @@ void SourceMemory::use(PageSending::Settings settings) {
 
 Result<> SourceMemory::run_rounds() {
   auto processes = [cgroup = settings_.cgroup] { return proc::processes_in_cgroup(cgroup); };
-  TRY_ASSIGN(memory_, ContainerMemory::create({.processes = processes, .method = tracking_}));
+  TRY_ASSIGN(memory_, ContainerMemory::create(
+                          {.processes = processes,
+                           .method = tracking_,
+                           .hold_still = [this] { return settings_.freezer->freeze(Clock::now() + kHeldWithin); },
+                           .let_go = [this] { (void)settings_.freezer->thaw(); }}));
   if (!has_rounds()) return memory_->learn();
 
   const control::MigrateRequest& options = settings_.options;

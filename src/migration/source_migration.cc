@@ -114,6 +114,9 @@ Step<> SourceMigration::check() {
 
 Step<> SourceMigration::prepare() {
   begin_phase("prepare", "preparing " + request_.target);
+  auto freezer = CgroupFreezer::open(facts_.container.freezer_cgroup);
+  if (!freezer) return failed_here("prepare", std::move(freezer.error()));
+  freezer_ = std::move(*freezer);
   if (auto step = prepare_memory(); !step) return step;
   if (auto step = prepare_here(); !step) return step;
 
@@ -148,6 +151,7 @@ Step<> SourceMigration::prepare_memory() {
   }
   auto memory = SourceMemory::create({.options = request_.options,
                                       .cgroup = facts_.container.freezer_cgroup,
+                                      .freezer = &*freezer_,
                                       .first_process = facts_.container.pid,
                                       .memory_bytes = facts_.memory_bytes,
                                       .listener = &listener_,
@@ -159,9 +163,6 @@ Step<> SourceMigration::prepare_memory() {
 }
 
 Step<> SourceMigration::prepare_here() {
-  auto freezer = CgroupFreezer::open(facts_.container.freezer_cgroup);
-  if (!freezer) return failed_here("prepare", std::move(freezer.error()));
-  freezer_ = std::move(*freezer);
   auto detachment = network::PortDetachment::prepare(facts_.ports);
   if (!detachment) return failed_here("prepare", std::move(detachment.error()));
   detachment_.emplace(std::move(*detachment));
