@@ -105,12 +105,15 @@ Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
   PagemapScan::Query query = populated(scan);
   query.all_of = kPageWritten;
-  // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked.
+  // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked; those that
+  // know guard pages (6.15) do not.
+  const bool leaves_protection_behind = scan.guard_if_known() == 0;
   PagemapScan::Query untracked = populated(scan);
   untracked.none_of |= kPageWpAllowed;
   PageRanges written;
   for (const Mapping& mapping : owned) {
     TRY(scan.find(query, mapping.start, mapping.end, written));
+    if (!leaves_protection_behind) continue;
     TRY(scan.find(untracked, mapping.start, mapping.end, written));
   }
   return normalise(std::move(written));

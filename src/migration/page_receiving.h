@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "memory/page_store.h"
 #include "memory/pager.h"
+#include "migration/background.h"
 #include "migration/page_frames.h"
 #include "transport/data_connection.h"
 
@@ -48,6 +49,9 @@ class PageReceiving {
   Result<std::vector<SpaceId>> await_map(Deadline deadline);
   // Asks the source for owed pages; never blocks.
   void request(SpaceId space, const PageRange& pages);
+
+  // The container waits for all owed pages (AWAITED), or runs; or else receiving stands back behind the switch-over.
+  void set_awaited(bool awaited) { in_background_ = !awaited; }
 
   std::optional<Error> failure() const;
   uint64_t bytes_received() const { return bytes_; }
@@ -78,6 +82,7 @@ class PageReceiving {
   std::map<SpaceId, std::vector<RegionMap>> maps_;            // first stream's thread only
   std::vector<SpaceId> spaces_;
   std::atomic<uint64_t> bytes_ = 0;
+  std::atomic<bool> in_background_ = false;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -134,7 +134,8 @@ PageRanges PageSending::unsent(SpaceId space) const {
   return normalise(std::move(all));
 }
 
-Result<> PageSending::begin_owed(std::vector<FrozenPages> spaces) {
+Result<> PageSending::begin_owed(std::vector<FrozenPages> spaces, bool awaited) {
+  in_background_ = !awaited;
   owed_ = std::make_unique<OwedPages>(static_cast<uint32_t>(streams_.size()));
   for (const FrozenPages& space : spaces) {
     pids_[space.space] = space.pid;
@@ -173,8 +174,10 @@ Result<> PageSending::send_first(const FrozenPages& space) {
 }
 
 void PageSending::push(uint32_t stream) {
+  BackgroundThread priority(in_background_);
   while (auto batch = owed_->take(stream, wire::kPagesPerFrame)) {
     if (ending_) return;
+    priority.adapt();
     auto sent = streams_[stream]->send(batch->space, pid_of(batch->space), batch->pages,
                                        PageFrameSender::Unreadable::kSendAsZero);
     if (!sent) return fail_with(std::move(sent.error()));

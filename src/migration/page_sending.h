@@ -17,6 +17,7 @@
 #include "base/page.h"
 #include "base/result.h"
 #include "memory/owed_pages.h"
+#include "migration/background.h"
 #include "migration/page_frames.h"
 #include "transport/data_connection.h"
 #include "transport/rate_limit.h"
@@ -59,7 +60,10 @@ class PageSending {
   Result<PageCounts> send_round(uint32_t number, const std::vector<SpacePages>& pages);
   // The container is frozen, SPACES is all of it. From here on owed pages are pushed and requests answered, until
   // everything is pushed and the target has closed, or cancel().
-  Result<> begin_owed(std::vector<FrozenPages> spaces);
+  // AWAITED: the container waits for all of them, so they do not stand back behind the rest of the switch-over.
+  Result<> begin_owed(std::vector<FrozenPages> spaces, bool awaited);
+  // The container runs on the target: what is pushed is no longer in the way of the switch-over.
+  void switched_over() { in_background_ = false; }
   // The pages of SPACE that rounds could not read; they add to what is owed.
   PageRanges unsent(SpaceId space) const;
 
@@ -92,6 +96,7 @@ class PageSending {
   std::unique_ptr<OwedPages> owed_;
   std::map<SpaceId, pid_t> pids_;  // constant once threads run
   std::atomic<bool> ending_ = false;
+  std::atomic<bool> in_background_ = false;
   PageCounts earlier_;  // on connections for requests that broke
 
   mutable std::mutex mutex_;

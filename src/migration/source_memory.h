@@ -57,6 +57,8 @@ class SourceMemory {
   Result<> freeze(const std::filesystem::path& lens);
   // Undo of everything: the processes as if nothing had happened, links cut. May be called at any time after use().
   void give_up();
+  // The container runs on the target.
+  void switched_over() { sending_->switched_over(); }
   // The link is back: CONNECTION, of channel streams() + 1, is for all that the target still lacks.
   void resume(std::unique_ptr<DataConnection> connection) { sending_->resume(std::move(connection)); }
   // The target has all.

@@ -399,6 +399,7 @@ bool SourceMigration::ask_for_outcome() {
 // missing there, so it stays until nothing is, however long the link is away.
 void SourceMigration::await_last_page() {
   if (!memory_) return;
+  memory_->switched_over();
   begin_phase("pages", "the container runs on " + request_.target + "; the rest of its memory follows");
   bool paused = false;
   for (;;) {
