@@ -15,7 +15,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "kernel/tmpfs.h"
+#include "memory/write_tracker.h"
 #include "migration/target_record.h"
+#include "runtime/criu_fitness.h"
 #include "wire/protocol.h"
 
 namespace godwit {
@@ -125,6 +127,9 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   if (somebody_listens(config.agent.socket)) return fail("another agent serves " + config.agent.socket);
   std::unique_ptr<Agent> agent(new Agent(make_host(config, helpers), config.limits.migrations_max, tls));
   remove_leftovers(agent->host_);
+  // Asked before a migration needs the answers; neither CRIU nor the kernel changes while the agent runs.
+  if (auto fit = check_criu(agent->host_.criu); !fit) log::warn("{}", fit.error().text());
+  (void)probe_tracking();
   agent->connector_ = std::make_unique<GrpcPeerConnector>(config.peers, texts, tls);
   TRY(agent->listen_for_data(config));
   TRY(agent->listen_for_peers(config, texts));

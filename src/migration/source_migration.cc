@@ -681,6 +681,10 @@ control::CheckReply check_migration(const Host& host, PeerConnector& peers, cons
   add(reply.mutable_facts(), host.node, "criu", here.criu());
   add(reply.mutable_facts(), host.node, "runc", here.runc());
   add(reply.mutable_facts(), host.node, "memory", fmt::format("{} MiB in use", facts->memory_bytes >> 20));
+  auto lens = check_lens(host.lens, host.criu);
+  add(reply.mutable_facts(), host.node, "write tracking", tracking_name(probe_tracking()));
+  add(reply.mutable_facts(), host.node, "lens",
+      lens ? "CRIU leaves memory to godwit" : "memory goes with CRIU's images: " + lens.error().text());
   add(reply.mutable_facts(), host.node, "processes", std::to_string(facts->processes.size()));
   add(reply.mutable_facts(), target, "kernel", there.kernel());
   add(reply.mutable_facts(), target, "criu", there.criu());

@@ -5,6 +5,9 @@
 // sorted). Its other scans, for guard pages and kernel features, ask for other categories and are passed on. And
 // where it reads /proc/PID/smaps, for which the kernel walks all page tables, it gets $GODWIT_LENS/PID.smaps.
 //
+// The third thing: to look into mounts that others cover, CRIU makes a directory in the container's /tmp for a moment,
+// which may be on a disk. It gets one on a tmpfs of the container's, if there is one.
+//
 // Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
 //
 // Plain C in all but name: it must load in a criu with another C library than it was built with, so it uses only old
@@ -12,14 +15,18 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <initializer_list>
 
 namespace {
 
@@ -86,7 +93,7 @@ bool load(int pid) {
   if (owned.pid == pid) return true;
   const int fd = open_beside(pid, "owned");
   if (fd < 0) return false;
-  struct stat entry {};
+  struct stat entry{};
   bool loaded = false;
   if (fstat(fd, &entry) == 0 && entry.st_size % sizeof(Range) == 0 &&
       static_cast<size_t>(entry.st_size) <= kRangesMax * sizeof(Range)) {
@@ -173,6 +180,29 @@ int open_any(int directory_fd, const char* path, int flags, unsigned mode) {
   return static_cast<int>(syscall(SYS_openat, directory_fd, path, flags, mode));
 }
 
+bool on_tmpfs(const char* path) {
+  struct statfs facts{};
+  return statfs(path, &facts) == 0 && facts.f_type == TMPFS_MAGIC;
+}
+
+// Makes the directory that TEMPLATE, which ends in six X, names then; what mkdtemp(3) does.
+char* make_directory(char* name) {
+  static const char kDigits[] = "0123456789abcdef";
+  const size_t length = strlen(name);
+  if (length < 6 || strcmp(name + length - 6, "XXXXXX") != 0) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  for (int tries = 0; tries < 100; ++tries) {
+    unsigned random = 0;
+    if (syscall(SYS_getrandom, &random, sizeof random, 0) != sizeof random) return nullptr;
+    for (size_t i = 0; i < 6; ++i) name[length - 6 + i] = kDigits[random >> (4 * i) & 15];
+    if (mkdir(name, 0700) == 0) return name;
+    if (errno != EEXIST) return nullptr;
+  }
+  return nullptr;
+}
+
 unsigned mode_of(int flags, va_list list) {
   return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned) : 0;
 }
@@ -208,6 +238,20 @@ __attribute__((visibility("default"))) int openat(int directory_fd, const char* 
   const unsigned mode = mode_of(flags, list);
   va_end(list);
   return open_any(directory_fd, path, flags, mode);
+}
+
+// NAME is a buffer of CRIU's as long as the text in it: another name must be no longer.
+__attribute__((visibility("default"))) char* mkdtemp(char* name) noexcept {
+  constexpr char kCrius[] = "/tmp/cr-tmpfs.XXXXXX";
+  for (const char* place : {"/dev/shm", "/dev"}) {
+    if (strcmp(name, kCrius) != 0 || !on_tmpfs(place)) continue;
+    char other[sizeof kCrius];
+    snprintf(other, sizeof other, "%s/cXXXXXX", place);
+    if (make_directory(other) == nullptr) continue;
+    strcpy(name, other);
+    return name;
+  }
+  return make_directory(name);
 }
 
 }  // extern "C"
