@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import pathlib
+import select
+import signal
 import subprocess
 import time
 
@@ -114,6 +116,23 @@ def test_half_made_lab_is_removed(made):
         assert reaches("client", "10.99.1.2")
     lab("down")
     assert traces()["processes"] == []
+
+
+# As after the machine was stopped under it: the state in /run says "ready", and nothing of it lives.
+@pytest.mark.usefixtures("clean_machine")
+def test_dead_lab_is_in_nobodys_way():
+    lab("up", "--no-agents")
+    refused = lab("down", "--dead", check=False)
+    assert refused.returncode != 0 and "a lab is up" in refused.stderr
+    for holder in STATE.glob("*/holder"):
+        pid = int(holder.read_text().split()[0])
+        pidfd = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        select.select([pidfd], [], [])
+        os.close(pidfd)
+    (STATE / "owner").write_text("/usr\n2000-01-01 00:00:00\n")  # another checkout's
+    lab("up", "--no-agents")
+    lab("down")
 
 
 @pytest.mark.usefixtures("clean_machine")
