@@ -49,7 +49,7 @@ Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const Pag
 Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu) {
   constexpr size_t kHeadBytes = 65536;  // program headers follow the ELF header at once
   if (!std::filesystem::exists(library)) return fail(library.string() + " is missing");
-  struct stat entry {};
+  struct stat entry{};
   if (::stat(criu.c_str(), &entry) != 0) return fail_errno(criu.string());
   if ((entry.st_mode & (S_ISUID | S_ISGID)) != 0)
     return fail(criu.string() + " is set-user-id: nothing can be preloaded");
