@@ -134,7 +134,7 @@ def test_container_that_is_being_migrated(lab, started):
     lab.link("node2", "--rate", "8mbit")
     try:
         with migration.begin(lab, stuck, "node2") as ongoing:
-            ongoing.await_phase("dump")
+            ongoing.await_phase("rounds")
             second = migrate_by_name(lab, "node1", "stuck", "node2")
             assert second.status == 1
             assert "'stuck' is being migrated already" in second.report["error"]

@@ -8,7 +8,8 @@ from tests.support.migration import migrate
 
 from .conftest import assert_runs_on
 
-HOPELESS = ["--downtime-max", "1ms", "--no-throttle"]  # for a container that writes at full speed
+# For a container that writes at full speed.
+HOPELESS = ["--downtime-max", "1ms", "--no-throttle", "--bandwidth-max", "64MiB/s"]
 
 
 @pytest.fixture
