@@ -75,11 +75,6 @@ std::vector<std::filesystem::path> cgroups_not_ours(int socket) {
   return *its;
 }
 
-Result<Packet> ask_runc(int runc, const Packet& notification) {
-  TRY(send_packet(runc, notification.bytes, borrowed(notification.fds)));
-  return receive_packet(runc);
-}
-
 }  // namespace
 
 const char* criu_point_name(CriuPoint point) {
@@ -132,14 +127,13 @@ void CriuBridge::serve() {
     if (items[0].revents == 0) continue;
     ScopedFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!connection) continue;
-    if (auto served = serve_connection(std::move(connection)); !served)
-      log::debug("criu bridge: {}", served.error().text());
+    if (auto served = serve_connection(std::move(connection)); !served) lose(std::move(served.error()));
   }
   end("godwit stopped waiting for criu");
 }
 
 Result<> CriuBridge::serve_connection(ScopedFd criu) {
-  TRY_ASSIGN(Packet hello, receive_packet(criu.get()));
+  TRY_ASSIGN(Packet hello, receive_unless(criu.get(), [this] { return stopping_.load(); }));
   if (hello.bytes != "swrk" || hello.fds.size() != 1) return fail("unexpected greeting");
   const ScopedFd runc = std::move(hello.fds[0]);
 
@@ -254,7 +248,7 @@ Result<bool> CriuBridge::pass_response(int runc, int criu) {
     TRY(send_packet(criu, notify_answer(true)));
     return true;
   }
-  auto answer = ask_runc(runc, *packet);
+  auto answer = ask_runc(runc, *packet, point);
   if (!answer) {
     // Released from post-dump, the copy here is to end, even if runC is not there to hear of it.
     TRY(send_packet(criu, notify_answer(point == CriuPoint::kPostDump)));
@@ -266,6 +260,29 @@ Result<bool> CriuBridge::pass_response(int runc, int criu) {
   }
   TRY(send_packet(criu, answer->bytes));
   return true;
+}
+
+// runC may take its time, but not longer than the migration has patience.
+Result<Packet> CriuBridge::ask_runc(int runc, const Packet& notification, std::optional<CriuPoint> point) {
+  TRY(send_packet(runc, notification.bytes, borrowed(notification.fds)));
+  return receive_unless(runc, [&] {
+    std::lock_guard lock(mutex_);
+    return stopping_ || (refused_ && !(point && released_[*point]));
+  });
+}
+
+// The next packet from SOCKET, unless GIVEN_UP comes to hold first. Wakes up when it may have changed.
+Result<Packet> CriuBridge::receive_unless(int socket, const std::function<bool()>& given_up) {
+  pollfd items[2] = {{socket, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+  while (!given_up()) {
+    if (::poll(items, 2, -1) < 0 && errno != EINTR) return fail_errno("poll");
+    if (items[1].revents != 0) {
+      eventfd_t count;
+      ::eventfd_read(wake_.get(), &count);
+    }
+    if (items[0].revents != 0) return receive_packet(socket);
+  }
+  return fail("given up");
 }
 
 bool CriuBridge::is_held(CriuPoint point) const {
@@ -367,6 +384,17 @@ void CriuBridge::await_end(Deadline deadline) {
 void CriuBridge::die(const std::string& when) {
   died_ = true;
   break_off("criu ended " + when);
+}
+
+// A connection ended in ERROR. Whoever waits for CRIU is told, unless that is how the migration wanted it.
+void CriuBridge::lose(Error error) {
+  log::debug("criu bridge: {}", error.text());
+  if (!working_ || answered_ || stopping_) return;
+  {
+    std::lock_guard lock(mutex_);
+    if (refused_) return;
+  }
+  break_off(error.text());
 }
 
 void CriuBridge::break_off(std::string reason) {

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/scoped_fd.h"
+#include "base/unix_socket.h"
 #include "criu_rpc.pb.h"
 #include "runtime/lens_files.h"
 
@@ -91,9 +92,12 @@ class CriuBridge {
   Result<> relay(int runc, int criu);
   Result<> pass_request(int runc, int criu);
   Result<bool> pass_response(int runc, int criu);
+  Result<Packet> ask_runc(int runc, const Packet& notification, std::optional<CriuPoint> point);
+  Result<Packet> receive_unless(int socket, const std::function<bool()>& given_up);
   bool hold(CriuPoint point, pid_t pid);
   void wait_at(CriuPoint point, std::unique_lock<std::mutex>& lock);
   void die(const std::string& when);
+  void lose(Error error);
   void break_off(std::string reason);
   bool is_held(CriuPoint point) const;
   bool end(std::string reason);
