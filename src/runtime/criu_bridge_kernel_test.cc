@@ -243,7 +243,7 @@ TEST_F(CriuRestoreTest, WhatCriuSaysOfAFailureIsTheReason) {
   ASSERT_FALSE(reached);
   EXPECT_THAT(reached.error().text(), HasSubstr("before post-restore"));
   EXPECT_FALSE(final_answer().success());
-  EXPECT_EQ(scene_.failures(), 1);
+  EXPECT_TRUE(await([&] { return scene_.failures() == 1; }));
   EXPECT_FALSE(bridge.died());
 }
 

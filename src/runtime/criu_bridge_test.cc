@@ -167,7 +167,7 @@ TEST_F(CriuBridgeTest, GarbageFromCriuAtWorkIsToldToWhoeverWaits) {
     must(send_packet(criu.get(), garbage));
     EXPECT_FALSE(bridge.await(CriuPoint::kPostDump, Deadline::max()));
     EXPECT_TRUE(is_closed(criu.get()));
-    EXPECT_EQ(scene.failures(), 1);
+    EXPECT_TRUE(await([&] { return scene.failures() == 1; }));
   }
 }
 

@@ -1,0 +1,171 @@
+// The calls that the lens puts in place of libc's, made from here: its PAGEMAP_SCAN is the kernel's less what is owned,
+// however the caller asks for it, and what it does not know it passes on.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/statfs.h>
+
+#include <random>
+
+#include "runtime/lens_files.h"
+#include "runtime/test_criu.h"
+
+namespace godwit {
+namespace {
+
+// linux/fs.h of 6.7, which older distributions do not have.
+struct PageRegion {
+  uint64_t start, end, categories;
+};
+struct ScanArg {
+  uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+  uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArg);
+constexpr uint64_t kPresent = 1 << 3, kSwapped = 1 << 4;
+constexpr uint64_t kPages = 1024;
+
+using Ioctl = int (*)(int, unsigned long, ...);
+using Openat = int (*)(int, const char*, int, ...);
+using Mkdtemp = char* (*)(char*);
+
+class LensCalls : public testing::Test {
+ protected:
+  LensCalls() {
+    area_ = static_cast<char*>(
+        ::mmap(nullptr, kPages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ::madvise(area_, kPages * kPageBytes, MADV_NOHUGEPAGE);
+    pagemap_ = must(open_file("/proc/" + std::to_string(::getpid()) + "/pagemap", O_RDONLY));
+  }
+  ~LensCalls() override {
+    if (library_ != nullptr) ::dlclose(library_);
+    ::munmap(area_, kPages * kPageBytes);
+  }
+  // Each time anew, since it remembers the last process.
+  void load() {
+    if (library_ != nullptr) ::dlclose(library_);
+    ::setenv("GODWIT_LENS", directory_.path().c_str(), 1);
+    library_ = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library_ == nullptr) throw std::runtime_error(::dlerror());
+    EXPECT_EQ(::getenv("GODWIT_LENS"), nullptr);  // what CRIU starts is not to inherit it
+  }
+  template <typename Call>
+  Call call(const char* name) const {
+    return reinterpret_cast<Call>(::dlsym(library_, name));
+  }
+  RemoteAddr page(uint64_t number) const { return {reinterpret_cast<uint64_t>(area_) + number * kPageBytes}; }
+  void own(const PageRanges& ranges) {
+    must(write_lens(directory_.path(), ::getpid(), ranges, ""));
+    load();
+  }
+  // All that a caller finds who has room for ROOM regions, as CRIU's does: it goes on where walk_end says.
+  std::vector<bool> scan(Ioctl ioctl, uint64_t room) const {
+    std::vector<bool> found(kPages);
+    std::vector<PageRegion> regions(room);
+    ScanArg arg{};
+    arg.size = sizeof arg;
+    arg.start = page(0).value;
+    arg.end = page(kPages).value;
+    arg.vec = reinterpret_cast<uint64_t>(regions.data());
+    arg.vec_len = room;
+    arg.category_anyof_mask = arg.return_mask = kPresent | kSwapped;
+    while (arg.start < arg.end) {
+      const int count = ioctl(pagemap_.get(), kPagemapScan, &arg);
+      if (count < 0 || arg.walk_end < arg.start || (arg.walk_end == arg.start && count == 0))
+        throw std::runtime_error("a scan that does not go on");
+      for (int i = 0; i < count; ++i)
+        for (uint64_t at = regions[i].start; at < regions[i].end; at += kPageBytes)
+          found[(at - page(0).value) / kPageBytes] = true;
+      arg.start = arg.walk_end;
+    }
+    return found;
+  }
+
+  ScopedDirectory directory_;
+  char* area_ = nullptr;
+  ScopedFd pagemap_;
+  void* library_ = nullptr;
+};
+
+TEST_F(LensCalls, AScanFindsWhatTheKernelFindsLessWhatIsOwned) {
+  const auto seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (uint64_t i = 0; i < kPages; ++i)
+    if (random() % 3 != 0) area_[i * kPageBytes] = 1;
+  const std::vector<bool> present = scan(reinterpret_cast<Ioctl>(::dlsym(RTLD_DEFAULT, "ioctl")), 64);
+  for (int run = 0; run < 30; ++run) {
+    PageRanges owned;
+    std::vector<bool> expected = present;
+    for (uint64_t at = random() % 20; at < kPages;) {
+      const uint64_t pages = std::min<uint64_t>(1 + random() % 40, kPages - at);
+      owned.push_back({page(at), pages});
+      for (uint64_t i = at; i < at + pages; ++i) expected[i] = false;
+      at += pages + 1 + random() % 40;
+    }
+    own(owned);
+    for (uint64_t room : {1, 2, 7, 1000}) EXPECT_EQ(scan(call<Ioctl>("ioctl"), room), expected) << room;
+  }
+}
+
+TEST_F(LensCalls, OtherScansAndOtherCallsReachTheKernel) {
+  own({{page(0), kPages}});
+  area_[0] = 1;
+  const auto ioctl = call<Ioctl>("ioctl");
+  PageRegion region{};
+  ScanArg arg{};
+  arg.size = sizeof arg;
+  arg.start = page(0).value;
+  arg.end = page(1).value;
+  arg.vec = reinterpret_cast<uint64_t>(&region);
+  arg.vec_len = 1;
+  arg.category_mask = arg.return_mask = kPresent;  // another question
+  EXPECT_EQ(ioctl(pagemap_.get(), kPagemapScan, &arg), 1);
+  EXPECT_LT(ioctl(pagemap_.get(), kPagemapScan, nullptr), 0);
+  int pending = -1;
+  auto [one, other] = packet_pair();
+  EXPECT_EQ(ioctl(one.get(), FIONREAD, &pending), 0);
+  EXPECT_EQ(pending, 0);
+}
+
+TEST_F(LensCalls, SmapsIsTheTextAndEverythingElseIsItself) {
+  must(write_lens(directory_.path(), ::getpid(), {}, "a text"));
+  load();
+  const auto openat = call<Openat>("openat64");
+  const std::string pid = std::to_string(::getpid());
+  const ScopedFd proc = must(open_file("/proc", O_RDONLY | O_DIRECTORY));
+  const ScopedFd own = must(open_file("/proc/" + pid, O_PATH | O_DIRECTORY));
+  auto text_of = [](int fd) { return must(read_fd(ScopedFd(fd).get())); };
+  EXPECT_EQ(text_of(openat(own.get(), "smaps", O_RDONLY)), "a text");
+  EXPECT_EQ(text_of(openat(proc.get(), (pid + "/smaps").c_str(), O_RDONLY)), "a text");
+  EXPECT_EQ(text_of(openat(AT_FDCWD, ("/proc/" + pid + "/smaps").c_str(), O_RDONLY)), "a text");
+  EXPECT_EQ(text_of(openat(own.get(), "comm", O_RDONLY)), must(read_file("/proc/self/comm")));
+  const TestProcess other([] { ::pause(); });  // nothing is said about that one
+  EXPECT_NE(text_of(openat(AT_FDCWD, ("/proc/" + std::to_string(other.pid()) + "/smaps").c_str(), O_RDONLY)), "a text");
+  const std::string file = (directory_ / "new").string();
+  const ScopedFd made(openat(AT_FDCWD, file.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0640));
+  EXPECT_TRUE(made);
+  EXPECT_EQ(static_cast<unsigned>(std::filesystem::status(file).permissions()), 0640u);
+}
+
+TEST_F(LensCalls, CriusDirectoryForCoveredMountsIsOnATmpfs) {
+  load();
+  const auto mkdtemp = call<Mkdtemp>("mkdtemp");
+  char name[] = "/tmp/cr-tmpfs.XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  struct statfs facts{};
+  EXPECT_EQ(::statfs(name, &facts), 0);
+  EXPECT_EQ(static_cast<unsigned long>(facts.f_type), 0x01021994ul) << name;
+  EXPECT_EQ(::rmdir(name), 0);
+  std::string other = (directory_ / "otherXXXXXX").string();
+  ASSERT_NE(mkdtemp(other.data()), nullptr);
+  EXPECT_TRUE(other.starts_with(directory_.path().string()));
+  EXPECT_TRUE(std::filesystem::is_directory(other));
+  char odd[] = "odd";
+  EXPECT_EQ(mkdtemp(odd), nullptr);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+}  // namespace
+}  // namespace godwit
