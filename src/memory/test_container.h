@@ -61,6 +61,7 @@ class TestContainer {
     return must(ContainerMemory::create(
         {.processes = [group = group_] { return proc::processes_in_cgroup(group); }, .method = method}));
   }
+  const std::filesystem::path& group() const { return group_; }
   void freeze() const { must(must(CgroupFreezer::open(group_)).freeze(in_ms(10000))); }
   void thaw() const { must(must(CgroupFreezer::open(group_)).thaw()); }
 
