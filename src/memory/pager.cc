@@ -21,6 +21,9 @@ constexpr uint64_t kFaultPages = 16;
 // In one piece, while nobody else gets in: some 100 us.
 constexpr uint64_t kBulkPages = 64;
 constexpr size_t kSpacesMax = 65536;  // forks included
+// As many as threads that are in mremap at once; those that keep their old mapping (MREMAP_DONTUNMAP) are never told
+// the end of.
+constexpr size_t kDeparturesMax = 64;
 
 bool wait_readable(int fd, int stop) {
   pollfd items[2] = {{fd, POLLIN, 0}, {stop, POLLIN, 0}};
@@ -56,6 +59,10 @@ Result<ScopedFd> receive_descriptor(int connection, int stop) {
   int fd = -1;
   std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
   return ScopedFd(fd);
+}
+
+bool names(const MoveLedger::Slots& slots, RemoteAddr page) {
+  return std::ranges::any_of(slots, [page](const auto& entry) { return entry.first == page; });
 }
 
 // Calls WORK(address, slot) for each page of PAGES in TABLE that has a slot; regions that do not exist cost nothing.
@@ -202,6 +209,7 @@ void Pager::serve() {
     blocked_ = false;
     retry_waiting();
     if (count <= 0 && work_to_fill()) fill();
+    for (const auto& space : spaces_) release(*space, space->moves.take_forgotten(Clock::now()));
     remove_spaces([](const Space& space) { return space.gone; });
     finish_if_complete();
     timeout = -1;
@@ -245,8 +253,9 @@ void Pager::handle(Space& space, UserfaultEvent& event) {
     case UserfaultEvent::Kind::kRemap:
       return move(space, event.range, event.to);
     case UserfaultEvent::Kind::kRemove:
-    case UserfaultEvent::Kind::kUnmap:
       return drop(space, event.range);
+    case UserfaultEvent::Kind::kUnmap:
+      return unmap(space, event.range);
   }
 }
 
@@ -335,29 +344,46 @@ void Pager::fork(Space& parent, Userfaultfd uffd) {
 }
 
 void Pager::move(Space& space, const PageRange& from, RemoteAddr to) {
-  std::vector<std::pair<RemoteAddr, Slot>> pages;
+  MoveLedger::Slots pages = space.moves.take_displaced(from);
   for_each_slot(space.table, from, [&](RemoteAddr page, Slot& slot) {
+    if (space.moves.came_later(page, from) || names(pages, page)) return;
     pages.emplace_back(page, slot);
     slot = kNoSlot;
   });
+  space.moves.moved(from, to);
   for (auto [page, slot] : pages) {
-    Slot& there = space.table.region(to + (page - from.start))[page_in_region(to + (page - from.start))];
-    if (there != kNoSlot) {
-      arena_.release(there);
-      --space.missing;
-    }
+    const RemoteAddr target = to + (page - from.start);
+    Slot& there = space.table.region(target)[page_in_region(target)];
+    if (there != kNoSlot) space.moves.displace(target, there);
     there = slot;
     if (arena_.is_owed(slot)) moved_.try_emplace(slot, space.id, page);
   }
   space.uffd.wake(from);
 }
 
-void Pager::drop(Space& space, const PageRange& pages) {
-  for_each_slot(space.table, pages, [&](RemoteAddr, Slot& slot) {
-    arena_.release(slot);
+void Pager::unmap(Space& space, const PageRange& pages) {
+  if (space.moves.ends_move(pages)) return;
+  const MoveLedger::Slots displaced = space.moves.take_displaced(pages);
+  release(space, displaced);
+  for_each_slot(space.table, pages, [&](RemoteAddr page, Slot& slot) {
+    if (space.moves.came_later(page, pages) || names(displaced, page)) return;
+    release(space, {{page, slot}});
     slot = kNoSlot;
-    --space.missing;
   });
+}
+
+void Pager::drop(Space& space, const PageRange& pages) {
+  for_each_slot(space.table, pages, [&](RemoteAddr page, Slot& slot) {
+    release(space, {{page, slot}});
+    slot = kNoSlot;
+  });
+}
+
+void Pager::release(Space& space, const MoveLedger::Slots& slots) {
+  for (const auto& [page, slot] : slots) {
+    arena_.release(slot);
+    --space.missing;
+  }
 }
 
 // --- Installing ---------------------------------------------------------------------------------------------------
@@ -440,6 +466,7 @@ void Pager::lose(Space& space) {
   for (const auto& [start, region] : space.table.regions())
     for (Slot slot : *region)
       if (slot != kNoSlot) arena_.release(slot);
+  release(space, space.moves.take_forgotten(Clock::time_point::max()));
   space.table = {};
   space.missing = 0;
   space.gone = true;  // taken off the list by the serving thread

@@ -29,6 +29,7 @@
 #include "base/scoped_fd.h"
 #include "kernel/userfaultfd.h"
 #include "memory/latencies.h"
+#include "memory/move_ledger.h"
 #include "memory/page_store.h"
 
 namespace godwit {
@@ -90,6 +91,7 @@ class Pager {
     std::map<uint64_t, Clock::time_point> retry;  // faults not served yet, by address
     uint64_t missing = 0;                         // slots in the table
     uint64_t fill_from = 0;                       // region address
+    MoveLedger moves;
     bool gone = false;
   };
 
@@ -113,7 +115,9 @@ class Pager {
   void request_around(Space& space, RemoteAddr page);
   void fork(Space& parent, Userfaultfd uffd);
   void move(Space& space, const PageRange& from, RemoteAddr to);
+  void unmap(Space& space, const PageRange& pages);
   void drop(Space& space, const PageRange& pages);
+  void release(Space& space, const MoveLedger::Slots& slots);
   void fill();
   bool fill_region(Space& space, RemoteAddr start, SlotTable::Region& region);
   void watch(Space& space);

@@ -337,6 +337,44 @@ TEST(Pager, StormOfMappingsAndForksReadsWhatItShould) {
   }
 }
 
+// mremap tells first that memory has moved, and once that has been read, that nothing is left where it was. Another
+// thread can have moved something else there meanwhile.
+TEST(Pager, MemoryThatMovesToWhereOtherMemoryHasJustLeftIsKept) {
+  constexpr uint64_t kPages = 2048;
+  constexpr uint64_t kMoves = 200;
+  Scene scene(kPages, [] {
+    const uint64_t middle = kBase.value + kPages / 2 * kPageBytes;
+    const uint64_t away = kBase.value + (uint64_t{1} << 32);
+    auto move = [](uint64_t from, uint64_t to) {
+      void* const there = reinterpret_cast<void*>(to);
+      return ::mremap(reinterpret_cast<void*>(from), kPageBytes, kPageBytes, MREMAP_MAYMOVE | MREMAP_FIXED, there) ==
+             there;
+    };
+    std::atomic<bool> good = true;
+    std::jthread leaves([&] {
+      for (uint64_t i = 0; i < kMoves; ++i)
+        if (!move(kBase.value + i * kPageBytes, away + i * kPageBytes)) good = false;
+    });
+    for (uint64_t i = 0; i < kMoves && good; ++i) {
+      void* const there = reinterpret_cast<void*>(kBase.value + i * kPageBytes);
+      while (::mmap(there, kPageBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != there) {
+      }
+      if (!move(middle + i * kPageBytes, kBase.value + i * kPageBytes)) return false;
+    }
+    leaves.join();
+    for (uint64_t i = 0; i < kMoves; ++i) {
+      if (!holds(kBase.value + i * kPageBytes, origin_of(kPages / 2 + i))) return false;
+      if (!holds(away + i * kPageBytes, origin_of(i))) return false;
+    }
+    return good.load();
+  });
+  scene.start_source(1);
+  scene.tell();
+  EXPECT_EQ(scene.wait(), 0);
+  scene.pager().begin_fill();
+  EXPECT_TRUE(scene.pager().await_complete(in_ms(10000)));
+}
+
 TEST(Pager, AProcessThatEndsWaitingForOwedPagesIsGivenUp) {
   Scene scene(2048, [] { return true; });
   scene.pager().begin_fill();
