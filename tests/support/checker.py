@@ -9,8 +9,8 @@ from .conversation import Conversation
 class Checker:
     """with Checker(lab, container) as checker: …; one connection, which moves with the container."""
 
-    def __init__(self, lab, container):
-        self._conversation = Conversation(lab, container.address, CHECKER_PORT)
+    def __init__(self, lab, container, port=CHECKER_PORT):
+        self._conversation = Conversation(lab, container.address, port)
 
     def __enter__(self):
         return self
