@@ -1,0 +1,305 @@
+"""TCP sockets in every state move with their container and are what they were."""
+
+import select
+import socket
+import struct
+
+from tests.support.exhibits import CLIENT_V4, V4, V6, failures_of_moving, start_zoo
+from tests.support.socket_zoo import inet
+
+SOL_TCP = socket.IPPROTO_TCP
+CLIENT_WAITS_MS = 5000  # longer than a retransmission
+
+
+def full_queues(scene, here=V4, listen_on=None):
+    """Both ends have sent until nothing more was taken, and nobody has read."""
+    home, away = scene.connection(here)
+    sent_home, sent_away = home.fill(), away.fill()
+    assert sent_home > 60_000 and sent_away > 60_000 and home.unread() > 0 and home.unsent() > 0
+    yield
+    assert home.tcp_state() == away.tcp_state() == "established"
+    assert away.missing(sent_home) == 0
+    assert home.missing(sent_away) == 0
+
+
+def full_queues_over_ipv6(scene):
+    yield from full_queues(scene, V6)
+
+
+def mapped_address(scene):
+    """A socket of IPv6 with a peer of IPv4."""
+    listener = scene.home.listener("::", scene.port)
+    away = scene.away.connected(V4, scene.port)
+    home = listener.accept()
+    assert home.peer() == inet(f"::ffff:{CLIENT_V4}", away.local_port())
+    sent = home.fill()
+    yield
+    assert home.peer() == inet(f"::ffff:{CLIENT_V4}", away.local_port())
+    assert away.missing(sent) == 0
+    again = scene.away.connected(V4, scene.port)
+    assert listener.accept().peer() == inet(f"::ffff:{CLIENT_V4}", again.local_port())
+
+
+def half_closed_by_the_client(scene):
+    home, away = scene.connection()
+    away.send(b"last words")
+    away.shutdown(socket.SHUT_WR)
+    assert home.poll(select.POLLRDHUP, CLIENT_WAITS_MS)
+    yield
+    assert home.tcp_state() == "close-wait" and away.tcp_state() == "fin-wait-2"
+    assert home.receive() == b"last words" and home.receive() == b""
+    home.send(b"answer")
+    home.close()
+    assert away.receive() == b"answer" and away.receive() == b""
+
+
+def half_closed_by_the_container(scene):
+    home, away = scene.connection()
+    home.send(b"last words")
+    home.shutdown(socket.SHUT_WR)
+    assert away.poll(select.POLLRDHUP, CLIENT_WAITS_MS)
+    yield
+    assert home.tcp_state() == "fin-wait-2" and away.tcp_state() == "close-wait"
+    assert away.receive() == b"last words" and away.receive() == b""
+    away.send(b"answer")
+    away.close()
+    assert home.receive() == b"answer" and home.receive() == b""
+
+
+def finished_with_unread_data_on_its_way(scene):
+    """FIN-WAIT-1: the container has nothing more to say, and what it said is not yet through."""
+    home, away = scene.connection()
+    sent = home.fill()
+    home.shutdown(socket.SHUT_WR)
+    assert home.tcp_state() == "fin-wait-1"
+    yield
+    assert home.tcp_state() == "fin-wait-1"
+    assert away.missing(sent) == 0 and away.receive() == b""
+    away.send(b"answer")
+    assert home.receive() == b"answer"
+
+
+def last_acknowledgement(scene):
+    """LAST-ACK: the client has finished, the container too, and its data is not yet through."""
+    home, away = scene.connection()
+    sent = home.fill()
+    away.shutdown(socket.SHUT_WR)
+    assert home.poll(select.POLLRDHUP, CLIENT_WAITS_MS)
+    home.shutdown(socket.SHUT_WR)
+    assert home.tcp_state() == "last-ack"
+    yield
+    assert home.tcp_state() == "last-ack"
+    assert away.missing(sent) == 0 and away.receive() == b""
+
+
+def closing(scene):
+    """CLOSING: both have finished, neither has the other's acknowledgement."""
+    home, away = scene.connection()
+    sent = home.fill()
+    home.shutdown(socket.SHUT_WR)
+    away.send(b"last words")
+    away.shutdown(socket.SHUT_WR)
+    assert home.poll(select.POLLRDHUP, CLIENT_WAITS_MS)
+    assert home.tcp_state() == "closing"
+    yield
+    assert home.tcp_state() == "closing"
+    assert home.receive() == b"last words"
+    assert away.missing(sent) == 0 and away.receive() == b""
+
+
+def time_wait(scene):
+    """The container closed first, and its kernel remembers the connection; the client comes again from that port."""
+    home, away = scene.connection()
+    home.close()
+    assert away.receive() == b""
+    port = away.local_port()
+    away.close()
+    listener = scene.home.listener("0.0.0.0", scene.port)
+    yield
+
+    def same_port(made):
+        made.set(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(inet(CLIENT_V4, port))
+
+    again = scene.away.connected(V4, scene.port, CLIENT_WAITS_MS, prepare=same_port)
+    again.send(b"hello")
+    assert listener.accept().receive() == b"hello"
+
+
+def listening(scene):
+    scene.home.listener("::", scene.port)
+    yield
+    scene.away.connected(V4, scene.port)
+    scene.away.connected(V6, scene.port)
+
+
+def connecting(scene):
+    """SYN-SENT: nobody has answered yet."""
+    silent = scene.home.socket(socket.AF_INET, socket.SOCK_STREAM)
+    silent.connect(inet("10.99.250.250", scene.port))
+    assert silent.tcp_state() == "syn-sent"
+    yield
+    assert silent.tcp_state() == "syn-sent"
+
+
+def outgoing(scene):
+    listener = scene.away.listener("0.0.0.0", scene.port)
+    home = scene.home.connected(CLIENT_V4, scene.port)
+    away = listener.accept()
+    sent = home.fill()
+    yield
+    assert away.missing(sent) == 0
+    away.send(b"answer")
+    assert home.receive() == b"answer"
+
+
+def to_itself(scene):
+    """Both ends in the container, over loopback and over its own address, with data under way in both directions."""
+    ends = []
+    for address in ("127.0.0.1", V4, "::1"):
+        listener = scene.home.listener(address, scene.port)
+        left = scene.home.connected(address, scene.port)
+        right = listener.accept()
+        listener.close()
+        ends.append((left, right, left.fill(), right.fill()))
+    yield
+    for left, right, from_left, from_right in ends:
+        assert right.missing(from_left) == 0 and left.missing(from_right) == 0
+
+
+def agreed_options(scene):
+    """Window scaling, timestamps and selective acknowledgements, and windows as large as they were."""
+    home, away = scene.connection()
+    agreed = home.tcp_options()
+    assert set(agreed[0]) == {"timestamps", "sack", "window scaling"}
+    yield
+    assert home.tcp_options() == agreed
+    assert home.missing(away.fill()) == 0
+
+
+def options_without_any(scene):
+    scene.lab.exec("client", "sysctl", "-qw", "net.ipv4.tcp_timestamps=0", "net.ipv4.tcp_sack=0",
+                   "net.ipv4.tcp_window_scaling=0")
+    try:
+        home, away = scene.connection()
+    finally:
+        scene.lab.exec("client", "sysctl", "-qw", "net.ipv4.tcp_timestamps=1", "net.ipv4.tcp_sack=1",
+                       "net.ipv4.tcp_window_scaling=1")
+    assert home.tcp_options()[0] == []
+    yield
+    assert home.tcp_options()[0] == []
+    assert home.missing(away.fill()) == 0
+
+
+def keep_alive(scene):
+    """The probes go on: a peer that has gone is found out."""
+    home, _ = scene.connection()
+    home.set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    wanted = {socket.TCP_KEEPIDLE: 77, socket.TCP_KEEPINTVL: 11, socket.TCP_KEEPCNT: 5}
+    for option, value in wanted.items():
+        home.set(SOL_TCP, option, value)
+    yield
+    assert home.get_int(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert {option: home.get_int(SOL_TCP, option) for option in wanted} == wanted
+
+
+def urgent_data(scene):
+    home, away = scene.connection()
+    away.send(b"before")
+    away.send(b"!", socket.MSG_OOB)
+    away.send(b"after")
+    assert home.poll(select.POLLPRI, CLIENT_WAITS_MS)
+    yield
+    assert home.receive() == b"before"
+    assert home.at_mark()
+    assert home.receive(1, socket.MSG_OOB) == b"!"
+    assert home.receive() == b"after"
+
+
+def unaccepted_connections(scene):
+    """Finished handshakes that the program has not asked for, one with data."""
+    listener = scene.home.listener("0.0.0.0", scene.port)
+    waiting = [scene.away.connected(V4, scene.port) for _ in range(3)]
+    waiting[0].send(b"hello")
+    yield
+    for away in waiting:
+        home = listener.accept()
+        assert home.peer() == inet(CLIENT_V4, away.local_port())
+        if away is waiting[0]:
+            assert home.receive() == b"hello"
+        home.send(b"welcome")
+        assert away.receive() == b"welcome"
+
+
+TCP_OPTIONS = {
+    (SOL_TCP, socket.TCP_NODELAY): 1,
+    (SOL_TCP, socket.TCP_USER_TIMEOUT): 12345,
+    (SOL_TCP, socket.TCP_SYNCNT): 3,
+    (SOL_TCP, socket.TCP_LINGER2): 7,
+    (SOL_TCP, socket.TCP_NOTSENT_LOWAT): 16384,
+    (SOL_TCP, socket.TCP_WINDOW_CLAMP): 32768,
+    (SOL_TCP, socket.TCP_DEFER_ACCEPT): 3,
+    (SOL_TCP, 36): 1,  # TCP_INQ
+    (socket.IPPROTO_IP, socket.IP_TOS): 0x10,
+    (socket.IPPROTO_IP, socket.IP_TTL): 33,
+    (socket.IPPROTO_IP, 10): 1,  # IP_MTU_DISCOVER
+    (socket.IPPROTO_IP, 11): 1,  # IP_RECVERR
+    (socket.IPPROTO_IP, socket.IP_RECVTOS): 1,
+    (socket.SOL_SOCKET, socket.SO_RCVLOWAT): 2,
+    (socket.SOL_SOCKET, socket.SO_OOBINLINE): 1,
+    (socket.SOL_SOCKET, 29): 1,  # SO_TIMESTAMP
+    (socket.SOL_SOCKET, 60): 1,  # SO_ZEROCOPY
+}
+
+
+def options_of_a_connection(scene):
+    home, _ = scene.connection()
+    wanted = {}
+    for (level, option), value in TCP_OPTIONS.items():
+        home.set(level, option, value)
+        wanted[level, option] = home.get_int(level, option)
+    home.set(SOL_TCP, socket.TCP_CONGESTION, b"reno")
+    yield
+    found = {key: home.get_int(*key) for key in wanted}
+    assert found == wanted, {key: (wanted[key], found[key]) for key in wanted if found[key] != wanted[key]}
+    assert home.get(SOL_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+
+
+def fast_open(scene):
+    """The cookie a client got before still lets it send data with its SYN."""
+    listener = scene.home.listener("0.0.0.0", scene.port,
+                                   prepare=lambda made: made.set(SOL_TCP, socket.TCP_FASTOPEN, 16))
+    yield
+    assert listener.get_int(SOL_TCP, socket.TCP_FASTOPEN) == 16
+
+
+def md5_signature(scene):
+    """struct tcp_md5sig: the peer's address, flags, prefix length, key length, interface, key."""
+    def key_for(address):
+        return (inet(address, 0).ljust(128, b"\0") + struct.pack("=BBHi", 0, 0, 6, 0) + b"secret".ljust(80, b"\0"))
+
+    listener = scene.home.listener("0.0.0.0", scene.port,
+                                   prepare=lambda made: made.set(SOL_TCP, 14, key_for(CLIENT_V4)))
+    away = scene.away.connected(V4, scene.port,
+                                prepare=lambda made: made.set(SOL_TCP, 14, key_for(V4)))
+    home = listener.accept()
+    yield
+    home.send(b"signed")
+    assert away.receive(timeout_ms=CLIENT_WAITS_MS) == b"signed"
+
+
+def bound_only(scene):
+    home = scene.home.socket(socket.AF_INET, socket.SOCK_STREAM).bind(inet(V4, scene.port))
+    yield
+    assert home.name() == inet(V4, scene.port)
+    home.listen(1)
+    scene.away.connected(V4, scene.port)
+
+
+EXHIBITS = [full_queues, full_queues_over_ipv6, mapped_address, half_closed_by_the_container,
+            finished_with_unread_data_on_its_way, last_acknowledgement, closing, time_wait, listening, connecting,
+            outgoing, agreed_options, keep_alive, bound_only]
+
+
+def test_sockets_in_every_state_go_there_and_back(lab, keep):
+    assert failures_of_moving(lab, keep(start_zoo(lab)), EXHIBITS, ["node2", "node1"]) == {}

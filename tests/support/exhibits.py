@@ -1,0 +1,64 @@
+"""Sockets to move: an exhibit is a generator that makes sockets in a container (home) and on the client (away), yields
+while the container moves, and then checks that they are what they were."""
+
+import contextlib
+import dataclasses
+
+from . import container as containers
+from .migration import migrate
+from .socket_zoo import PORT, Zoo, container_zoo, host_zoo
+
+V4, V6 = "10.99.2.61", "fd00:99::2:61"
+CLIENT_V4, CLIENT_V6 = "10.99.0.2", "fd00:99::2"
+# Beside what tools/bundle gives: ports below 1024 are not needed, raw and packet sockets, groups of netlink are.
+CAPABILITIES = ["CAP_NET_RAW", "CAP_NET_ADMIN"]
+
+
+@dataclasses.dataclass
+class Scene:
+    lab: object
+    home: Zoo
+    away: Zoo
+    port: int  # a free one, and the ten after it
+
+    def connection(self, here=V4, port=None, **how):
+        """(the container's end, the client's end) of a connection that the client made; HOW of Zoo.connected."""
+        port = port or self.port
+        listener = self.home.listener("::" if ":" in here else "0.0.0.0", port)
+        there = self.away.connected(here, port, **how)
+        accepted = listener.accept()
+        listener.close()
+        return accepted, there
+
+
+def start_zoo(lab, node="node1", name="zoo"):
+    def edit(config):
+        for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+            held = config["process"]["capabilities"].setdefault(kind, [])
+            held += [capability for capability in CAPABILITIES if capability not in held]
+        config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 4096, "soft": 4096}]
+
+    container = containers.start(lab, node, name, V4, ["/bin/socket_zoo", "--port", str(PORT)],
+                                 rootfs=containers.workload_rootfs(), also=[f"{V6}/64"], edit=edit)
+    lab.await_port(V4, PORT)
+    return container
+
+
+def failures_of_moving(lab, container, exhibits, targets):
+    """Arranges all, moves the container to each of TARGETS in turn, checks all: {exhibit: what went wrong}."""
+    failures, arranged = {}, []
+    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+        for number, exhibit in enumerate(exhibits):
+            running = exhibit(Scene(lab, home, away, 7100 + 10 * number))
+            next(running)
+            arranged.append((exhibit.__name__, running))
+        for target in targets:
+            result = migrate(lab, container, target)
+            assert result.migrated, result.why()
+        for name, running in arranged:
+            try:
+                with contextlib.suppress(StopIteration):
+                    next(running)
+            except (AssertionError, OSError) as error:
+                failures[name] = f"{type(error).__name__}: {error}"
+    return failures
