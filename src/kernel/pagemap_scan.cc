@@ -1,12 +1,8 @@
 #include "kernel/pagemap_scan.h"
 
-#include <fcntl.h>
 #include <sys/ioctl.h>
 
 #include <array>
-#include <string>
-
-#include "base/file.h"
 
 namespace godwit {
 
@@ -35,8 +31,7 @@ bool accepts(int fd, uint64_t category) {
   return ::ioctl(fd, kPagemapScan, &arg) >= 0;
 }
 
-void append(const Region& region, PageRanges& found) {
-  const PageRange range{{region.start}, (region.end - region.start) / kPageBytes};
+void append(const PageRange& range, PageRanges& found) {
   if (!found.empty() && found.back().end() == range.start) {
     found.back().pages += range.pages;
   } else {
@@ -44,17 +39,51 @@ void append(const Region& region, PageRanges& found) {
   }
 }
 
+uint64_t categories_of(PagemapEntry entry) {
+  uint64_t categories = 0;
+  if (entry.present()) categories |= kPagePresent;
+  if (entry.swapped()) categories |= kPageSwapped;
+  if (entry.of_file()) categories |= kPageFile;
+  if (entry.is_zero_page()) categories |= kPageZero;
+  if (entry.soft_dirty()) categories |= kPageSoftDirty;
+  if (entry.guard()) categories |= kPageGuard;
+  return categories;
+}
+
+bool matches(uint64_t categories, const PagemapScan::Query& query) {
+  return (categories & query.all_of) == query.all_of && (query.any_of == 0 || (categories & query.any_of) != 0) &&
+         (categories & query.none_of) == 0;
+}
+
 }  // namespace
 
 Result<PagemapScan> PagemapScan::open(pid_t pid) {
-  TRY_ASSIGN(ScopedFd fd, open_file("/proc/" + std::to_string(pid) + "/pagemap", O_RDONLY));
-  PagemapScan scan(std::move(fd));
-  scan.works_ = accepts(scan.fd_.get(), kPagePresent);
-  if (accepts(scan.fd_.get(), kPageGuard)) scan.guard_ = kPageGuard;
+  TRY_ASSIGN(PagemapScan scan, open_to_read(pid));
+  const int fd = scan.pagemap_.fd();
+  scan.works_ = accepts(fd, kPagePresent);
+  if (scan.works_) scan.guard_ = accepts(fd, kPageGuard) ? kPageGuard : 0;
   return scan;
 }
 
+Result<PagemapScan> PagemapScan::open_to_read(pid_t pid) {
+  TRY_ASSIGN(Pagemap pagemap, Pagemap::open(pid));
+  PagemapScan scan(std::move(pagemap));
+  scan.guard_ = kPageGuard;
+  return scan;
+}
+
+Result<> PagemapScan::find_reading(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const {
+  constexpr uint64_t kUnknown = kPageWritten | kPageWpAllowed;
+  if (query.protect || ((query.all_of | query.any_of | query.none_of) & kUnknown) != 0)
+    return fail(Error("this kernel has no PAGEMAP_SCAN", EOPNOTSUPP));
+  return pagemap_.read(start, end, [&](RemoteAddr first, std::span<const PagemapEntry> entries) {
+    for (size_t i = 0; i < entries.size(); ++i)
+      if (matches(categories_of(entries[i]), query)) append({first + i * kPageBytes, 1}, found);
+  });
+}
+
 Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const {
+  if (!works_) return find_reading(query, start, end, found);
   std::array<Region, 512> regions;
   ScanArg arg{};
   arg.size = sizeof arg;
@@ -67,13 +96,14 @@ Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end,
   arg.return_mask = kPagePresent;  // of no interest, but one is needed
   arg.end = end.value;
   for (arg.start = start.value; arg.start < end.value; arg.start = arg.walk_end) {
-    const int count = ::ioctl(fd_.get(), kPagemapScan, &arg);
+    const int count = ::ioctl(pagemap_.fd(), kPagemapScan, &arg);
     if (count < 0 && errno == EINTR) {
       arg.walk_end = arg.start;
       continue;
     }
     if (count < 0) return fail_errno("PAGEMAP_SCAN");
-    for (int i = 0; i < count; ++i) append(regions[static_cast<size_t>(i)], found);
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i)
+      append({{regions[i].start}, (regions[i].end - regions[i].start) / kPageBytes}, found);
     if (arg.walk_end <= arg.start) return fail("PAGEMAP_SCAN makes no progress");
   }
   return {};

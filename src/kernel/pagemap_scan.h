@@ -1,15 +1,15 @@
 // ioctl(PAGEMAP_SCAN) on /proc/PID/pagemap: which pages of a process are in which state, and write protection of those
-// in the same step. Linux 6.7 and later.
+// in the same step. Linux 6.7 and later; elsewhere /proc/PID/pagemap is read page by page (pagemap.h), which is slower
+// and knows less.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
-#include <functional>
 
 #include "base/page.h"
 #include "base/result.h"
-#include "base/scoped_fd.h"
+#include "kernel/pagemap.h"
 
 namespace godwit {
 
@@ -31,6 +31,8 @@ class PagemapScan {
   // Of the address space that PID has now; an exec gives it another one, which this does not follow: scans then find
   // nothing.
   static Result<PagemapScan> open(pid_t pid);
+  // The same as on a kernel without PAGEMAP_SCAN.
+  static Result<PagemapScan> open_to_read(pid_t pid);
 
   struct Query {
     uint64_t all_of = 0;   // pages in all these categories,
@@ -38,16 +40,18 @@ class PagemapScan {
     uint64_t none_of = 0;  // and in none of these
     bool protect = false;  // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
   };
-  // Appends what it finds from START to END to FOUND.
+  // Appends what it finds from START to END to FOUND. Where pages are read one by one, nothing is known of protection:
+  // an error with code EOPNOTSUPP if it is asked for; and no page counts as huge.
   Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const;
 
-  // Whether this kernel knows PAGEMAP_SCAN; and the category of guard pages.
+  // Whether this kernel knows PAGEMAP_SCAN; and the category of guard pages, if they are told apart.
   bool works() const { return works_; }
   uint64_t guard_if_known() const { return guard_; }
 
  private:
-  explicit PagemapScan(ScopedFd fd) : fd_(std::move(fd)) {}
-  ScopedFd fd_;
+  explicit PagemapScan(Pagemap pagemap) : pagemap_(std::move(pagemap)) {}
+  Result<> find_reading(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const;
+  Pagemap pagemap_;
   bool works_ = false;
   uint64_t guard_ = 0;
 };
