@@ -1,5 +1,7 @@
 #include "memory/page_store.h"
 
+#include <algorithm>
+
 #include "wire/frame.h"
 
 namespace godwit {
@@ -9,17 +11,22 @@ Result<std::unique_ptr<PageStore>> PageStore::create(uint64_t bytes_max) {
   return std::unique_ptr<PageStore>(new PageStore(std::move(arena)));
 }
 
-Result<SlotTable::Region*> PageStore::region_for(SpaceId space, const PageRange& pages) {
-  if (pages.pages == 0 || !pages.start.page_aligned() || page_in_region(pages.start) + pages.pages > kRegionPages)
+// Called with the lock held.
+Result<> PageStore::check(SpaceId space, const PageRange& pages) const {
+  if (pages.pages == 0 || !pages.start.page_aligned() || pages.pages > kRegionPages - page_in_region(pages.start))
     return fail("pages that do not lie in one region");
-  std::lock_guard lock(mutex_);
   if (mapped_.contains(space)) return fail("pages of a round after the freeze");
   if (arriving_.size() >= wire::kSpacesMax && !arriving_.contains(space)) return fail("pages of too many processes");
-  return &arriving_[space].region(pages.start);
+  return {};
 }
 
 Result<> PageStore::place(SpaceId space, const PageRange& pages, std::vector<std::span<std::byte>>& parts) {
-  TRY_ASSIGN(SlotTable::Region * region, region_for(space, pages));
+  SlotTable::Region* region = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    TRY(check(space, pages));
+    region = &arriving_[space].region(pages.start);
+  }
   const uint64_t first = page_in_region(pages.start);
   uint64_t missing = 0;
   for (uint64_t i = 0; i < pages.pages; ++i) missing += (*region)[first + i] == kNoSlot ? 1 : 0;
@@ -39,13 +46,20 @@ Result<> PageStore::place(SpaceId space, const PageRange& pages, std::vector<std
   return {};
 }
 
+// Nothing is kept for pages of zeros: a peer can name any number of them with few bytes.
 Result<> PageStore::put_zero(SpaceId space, const PageRange& pages) {
-  TRY_ASSIGN(SlotTable::Region * region, region_for(space, pages));
+  std::lock_guard lock(mutex_);
+  TRY(check(space, pages));
+  auto table = arriving_.find(space);
+  SlotTable::Region* region = table == arriving_.end() ? nullptr : table->second.find(pages.start);
+  if (region == nullptr) return {};
   for (uint64_t i = 0; i < pages.pages; ++i) {
     Slot& slot = (*region)[page_in_region(pages.start) + i];
     if (slot != kNoSlot) arena_.release(slot);
     slot = kNoSlot;
   }
+  if (std::ranges::all_of(*region, [](Slot slot) { return slot == kNoSlot; }))
+    table->second.regions().erase(pages.start.region().value);
   return {};
 }
 
@@ -69,7 +83,7 @@ Result<> PageStore::apply_map(SpaceId space, std::span<const RegionMap> maps) {
 
 Result<> PageStore::apply_region(const RegionMap& map, const SlotTable::Region* before, SlotTable& after) {
   if (map.start.value % kRegionBytes != 0 || after.find(map.start) != nullptr) return fail("an odd region in a map");
-  if (map.present.none()) return {};
+  if (map.present.none() || (before == nullptr && map.owed.none())) return {};
   SlotTable::Region& region = after.region(map.start);
   uint64_t missing = 0;
   for (uint64_t i = 0; i < kRegionPages; ++i)

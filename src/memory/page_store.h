@@ -1,7 +1,7 @@
 // The page store: pages that arrived and are not yet installed. While rounds go on, receivers put pages here, again
 // and again the same ones; the map of the freeze then says which of them count. From there on the pager has it.
 //
-// What arrives comes from a peer. Pages of one 2 MiB region always come on the same thread.
+// What arrives comes from a peer. Pages of one 2 MiB region must always come on the same thread; the caller sees to it.
 #pragma once
 
 #include <map>
@@ -42,7 +42,7 @@ class PageStore {
 
  private:
   explicit PageStore(SlotArena arena) : arena_(std::move(arena)) {}
-  Result<SlotTable::Region*> region_for(SpaceId space, const PageRange& pages);
+  Result<> check(SpaceId space, const PageRange& pages) const;
   Result<> apply_region(const RegionMap& map, const SlotTable::Region* before, SlotTable& after);
   void drop_all(SlotTable& table, SlotTable& kept);
 

@@ -10,7 +10,7 @@ namespace godwit {
 namespace {
 
 constexpr uint64_t kChunkSlots = kRegionPages;
-// Chunks with few slots in use count whole, so there is address space for more of them than could be full.
+// Chunks that are half full are not looked at for room, so there may be twice as many as could be full, and some.
 constexpr uint64_t kReserveFactor = 4;
 constexpr uint64_t kReserveMax = uint64_t{8} << 40;
 
@@ -52,25 +52,43 @@ SlotArena::~SlotArena() {
 }
 
 Result<Slot> SlotArena::next_slot() {
-  if (current_ == SIZE_MAX || chunks_[current_].taken == kChunkSlots) {
-    if (!free_chunks_.empty()) {
-      current_ = free_chunks_.back();
-      free_chunks_.pop_back();
-    } else {
-      if ((chunks_.size() + 1) * kRegionBytes > reserved_) return fail("no room for more pages");
-      current_ = chunks_.size();
-      chunks_.emplace_back();
+  auto at_free_slot = [&] {
+    while (current_ != SIZE_MAX && next_ < kChunkSlots && chunks_[current_].test(next_)) ++next_;
+    return current_ != SIZE_MAX && next_ < kChunkSlots;
+  };
+  while (!at_free_slot()) TRY(choose_chunk());
+  chunks_[current_].set(next_);
+  return static_cast<Slot>(current_ * kChunkSlots + next_++);
+}
+
+// Preferably an empty one, so that neighbours in the container are neighbours here. But if chunks are less than half
+// full on average, one with that much room is filled up: memory that is not in use is bounded by that which is.
+Result<> SlotArena::choose_chunk() {
+  if (const size_t left = std::exchange(current_, SIZE_MAX); left != SIZE_MAX && chunks_[left].none()) free_chunk(left);
+  next_ = 0;
+  if (chunks_in_use_ * kChunkSlots > 2 * (in_use_ + kChunkSlots)) {
+    const auto sparse = std::ranges::find_if(
+        chunks_, [](const Chunk& chunk) { return chunk.any() && chunk.count() <= kChunkSlots / 2; });
+    if (sparse != chunks_.end()) {
+      current_ = static_cast<size_t>(sparse - chunks_.begin());
+      return {};
     }
-    chunks_peak_ = std::max(chunks_peak_, ++chunks_in_use_);
   }
-  Chunk& chunk = chunks_[current_];
-  ++chunk.live;
-  return static_cast<Slot>(current_ * kChunkSlots + chunk.taken++);
+  if (!free_chunks_.empty()) {
+    current_ = free_chunks_.back();
+    free_chunks_.pop_back();
+  } else {
+    if ((chunks_.size() + 1) * kRegionBytes > reserved_) return fail("no room for more pages");
+    current_ = chunks_.size();
+    chunks_.emplace_back();
+  }
+  chunks_peak_ = std::max(chunks_peak_, ++chunks_in_use_);
+  return {};
 }
 
 Result<> SlotArena::take(uint64_t count, bool owed, std::vector<Slot>& slots) {
   std::lock_guard lock(mutex_);
-  if (in_use_ + count > slots_max_) return fail(Error("more memory than the container may bring", ENOMEM));
+  if (count > slots_max_ - in_use_) return fail(Error("more memory than the container may bring", ENOMEM));
   for (uint64_t i = 0; i < count; ++i) {
     TRY_ASSIGN(const Slot slot, next_slot());
     mark(slot, owed);
@@ -96,12 +114,12 @@ void SlotArena::release(Slot slot) {
   mark(slot, false);
   --in_use_;
   const size_t chunk = slot / kChunkSlots;
-  if (--chunks_[chunk].live == 0 && chunks_[chunk].taken == kChunkSlots) free_chunk(chunk);
+  chunks_[chunk].reset(slot % kChunkSlots);
+  if (chunks_[chunk].none() && (chunk != current_ || next_ == kChunkSlots)) free_chunk(chunk);
 }
 
 void SlotArena::free_chunk(size_t chunk) {
   ::madvise(base_ + chunk * kRegionBytes, kRegionBytes, MADV_DONTNEED);
-  chunks_[chunk] = {};
   free_chunks_.push_back(chunk);
   --chunks_in_use_;
   if (chunk == current_) current_ = SIZE_MAX;

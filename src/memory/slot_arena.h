@@ -1,11 +1,13 @@
 // Room for pages that are not yet in their process. Each has a slot, a number, whether its contents have come or are
 // still owed. A slot may be referred to by several processes (after a fork). Memory is taken when contents are
-// written and given back in chunks of 2 MiB when no slot of a chunk is in use.
+// written and given back in chunks of 2 MiB when no slot of a chunk is in use; what is taken and not in use is about as
+// much as what is in use, at most.
 //
 // Thread-safe, except that the memory of a slot belongs to whoever fills it.
 #pragma once
 
 #include <atomic>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -46,13 +48,11 @@ class SlotArena {
   SlotArena(std::byte* base, uint8_t* owed, uint64_t bytes_max, uint64_t reserved)
       : base_(base), owed_(owed), slots_max_(bytes_max / kPageBytes), reserved_(reserved) {}
   Result<Slot> next_slot();
+  Result<> choose_chunk();
   void free_chunk(size_t chunk);
   void mark(Slot slot, bool owed) { std::atomic_ref(owed_[slot]).store(owed ? 1 : 0, std::memory_order_relaxed); }
 
-  struct Chunk {
-    uint32_t taken = 0;  // slots handed out since it was last empty
-    uint32_t live = 0;   // of those, in use
-  };
+  using Chunk = std::bitset<kRegionPages>;  // its slots in use
   std::byte* base_;
   uint8_t* owed_;  // by slot; read without the lock
   uint64_t slots_max_;
@@ -61,7 +61,8 @@ class SlotArena {
   mutable std::mutex mutex_;
   std::vector<Chunk> chunks_;
   std::vector<size_t> free_chunks_;
-  size_t current_ = SIZE_MAX;
+  size_t current_ = SIZE_MAX;  // the chunk from which slots are taken,
+  size_t next_ = 0;            // from this one of it on
   std::unordered_map<Slot, uint32_t> extra_references_;
   uint64_t owed_count_ = 0;
   uint64_t in_use_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "memory/memory_map.h"
+#include "memory/owed_pages.h"
 
 namespace godwit {
 
@@ -87,7 +88,7 @@ Result<> PageReceiving::take(uint32_t stream, const wire::FrameHeader& header, P
                              bool& done) {
   switch (header.type) {
     case wire::FrameType::kPages:
-      return take_pages(header, frames, frozen);
+      return frozen ? take_owed(header, frames) : take_stored(stream, header, frames);
     case wire::FrameType::kRoundEnd:
       return {};
     case wire::FrameType::kFrozen: {
@@ -115,9 +116,8 @@ Result<> PageReceiving::take(uint32_t stream, const wire::FrameHeader& header, P
   }
 }
 
-Result<> PageReceiving::take_pages(const wire::FrameHeader& header, PageFrameReceiver& frames, bool owed) {
+Result<> PageReceiving::take_owed(const wire::FrameHeader& header, PageFrameReceiver& frames) {
   TRY_ASSIGN(const auto runs, frames.runs(header));
-  if (!owed) return store_pages(header, runs, frames);
   TRY_ASSIGN(std::span<const std::byte> contents, frames.contents(header, runs));
   for (const wire::PageRun& run : runs) {
     const size_t bytes = run.range.bytes();
@@ -125,6 +125,15 @@ Result<> PageReceiving::take_pages(const wire::FrameHeader& header, PageFrameRec
     if (!run.zero) contents = contents.subspan(bytes);
   }
   return {};
+}
+
+// Two threads that fill one region would spoil the store.
+Result<> PageReceiving::take_stored(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames) {
+  TRY_ASSIGN(const auto runs, frames.runs(header));
+  for (const wire::PageRun& run : runs)
+    if (stream_of(header.index, run.range.start, streams_) != stream)
+      return fail("pages on another stream than theirs");
+  return store_pages(header, runs, frames);
 }
 
 // From the connection to their places, without a copy in between if they are not packed.
@@ -150,7 +159,11 @@ Result<> PageReceiving::take_map(const wire::FrameHeader& header, DataConnection
   std::string payload(header.length, '\0');
   TRY(connection.receive_exact(payload.data(), payload.size()));
   if (maps_.size() >= wire::kSpacesMax && !maps_.contains(header.index)) return fail("maps of too many processes");
-  return decode_memory_map(payload, regions_max_, maps_[header.index]);
+  std::vector<RegionMap>& map = maps_[header.index];
+  const uint64_t others = regions_ - map.size();
+  auto decoded = decode_memory_map(payload, regions_max_ - others, map);
+  regions_ = others + map.size();
+  return decoded;
 }
 
 // Not before every stream has brought all that rounds sent: the store is to be what the map says.
@@ -204,7 +217,7 @@ Result<> PageReceiving::receive_answers(DataConnection& connection) {
     bytes_ += wire::kFrameHeaderBytes + header.length;
     if (header.type != wire::FrameType::kPages) return fail("a frame that has no place among answers");
     TRY(await_applied());
-    TRY(take_pages(header, frames, true));
+    TRY(take_owed(header, frames));
   }
 }
 

@@ -29,7 +29,8 @@ namespace godwit {
 
 class PageReceiving {
  public:
-  // For STREAMS memory connections, and one for requests. STORE outlives it. REGIONS_MAX bounds the map of a space.
+  // For STREAMS memory connections, and one for requests. STORE outlives it. REGIONS_MAX bounds the maps of all
+  // spaces together.
   // ON_FAILURE is called once, from a thread of its own, when pages will not come any more.
   PageReceiving(PageStore& store, uint32_t streams, uint64_t regions_max, std::function<void()> on_failure);
   ~PageReceiving();  // cancels
@@ -62,7 +63,8 @@ class PageReceiving {
  private:
   Result<> receive(uint32_t stream);
   Result<> take(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames, bool& frozen, bool& done);
-  Result<> take_pages(const wire::FrameHeader& header, PageFrameReceiver& frames, bool owed);
+  Result<> take_stored(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames);
+  Result<> take_owed(const wire::FrameHeader& header, PageFrameReceiver& frames);
   Result<> store_pages(const wire::FrameHeader& header, std::span<const wire::PageRun> runs, PageFrameReceiver& frames);
   Result<> take_map(const wire::FrameHeader& header, DataConnection& connection);
   Result<> apply_maps(const wire::FrameHeader& header);
@@ -80,6 +82,7 @@ class PageReceiving {
 
   std::vector<std::unique_ptr<DataConnection>> connections_;  // by channel - 1; an entry is set once
   std::map<SpaceId, std::vector<RegionMap>> maps_;            // first stream's thread only
+  uint64_t regions_ = 0;                                      // in them
   std::vector<SpaceId> spaces_;
   std::atomic<uint64_t> bytes_ = 0;
   std::atomic<bool> in_background_ = false;

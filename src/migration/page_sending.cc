@@ -256,11 +256,10 @@ void PageSending::resume(std::unique_ptr<DataConnection> connection) {
   cancel();
   threads_.clear();
   connection->set_idle_limit(kRequestsMayPauseFor);
-  const uint64_t before = bytes_on_wire();
-  const PageCounts counts_before = requests_->counts();
+  PageCounts broken = requests_->counts();
+  broken.bytes = requests_->connection().bytes_sent();
   requests_ = std::make_unique<Stream>(std::move(connection), wire::Codec::kNone, nullptr, nullptr);
-  earlier_ += counts_before;
-  earlier_.bytes = before - bytes_on_wire();
+  earlier_ += broken;
   std::lock_guard lock(mutex_);
   failure_.reset();
   threads_.emplace_back([this] { answer_requests(); });

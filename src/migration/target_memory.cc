@@ -10,7 +10,7 @@ Result<std::unique_ptr<TargetMemory>> TargetMemory::create(Settings settings) {
   std::unique_ptr<TargetMemory> memory(new TargetMemory);
   TRY_ASSIGN(memory->keeper_, MemoryKeeper::start(settings.keeper));
   TRY_ASSIGN(memory->store_, PageStore::create(settings.bytes_max));
-  // Of a map: regions with a single page each take as much of the store as of the index, so no honest map has more.
+  // Of all maps: regions with a single page each take as much of the store as of the index, so no honest map has more.
   const uint64_t regions_max = settings.bytes_max / kPageBytes;
   memory->receiving_ =
       std::make_unique<PageReceiving>(*memory->store_, settings.streams, regions_max, std::move(settings.on_failure));
