@@ -14,7 +14,7 @@ namespace godwit {
 
 namespace {
 
-constexpr uint64_t kEntriesAtOnce = 16384;
+constexpr uint64_t kEntriesAtOnce = 32 * kRegionPages;
 
 // Memory of our own that was read but never written.
 uint64_t find_zero_page_frame() {
@@ -44,9 +44,10 @@ Result<Pagemap> Pagemap::open(pid_t pid) {
 }
 
 Result<> Pagemap::read(RemoteAddr start, RemoteAddr end, const Visitor& visit) const {
-  std::vector<PagemapEntry> entries(std::min(kEntriesAtOnce, (end - start) / kPageBytes));
+  std::vector<PagemapEntry> entries(kEntriesAtOnce);
   while (start < end) {
-    const size_t wanted = std::min(entries.size(), (end - start) / kPageBytes);
+    const size_t into_region = (start - start.region()) / kPageBytes;
+    const size_t wanted = std::min(entries.size() - into_region, (end - start) / kPageBytes);
     const ssize_t got = ::pread(fd_.get(), entries.data(), wanted * sizeof(PagemapEntry),
                                 static_cast<off_t>(start.value / kPageBytes * sizeof(PagemapEntry)));
     if (got < 0 && errno == EINTR) continue;

@@ -50,6 +50,15 @@ uint64_t categories_of(PagemapEntry entry) {
   return categories;
 }
 
+// A whole region in frames that follow each other and begin where a huge page can: nothing else comes by that, but for
+// a rare coincidence.
+bool is_huge_page(std::span<const PagemapEntry> region) {
+  if (region.size() < kRegionPages || region[0].frame() % kRegionPages != 0 || region[0].frame() == 0) return false;
+  for (size_t i = 0; i < kRegionPages; ++i)
+    if (!region[i].present() || region[i].frame() != region[0].frame() + i) return false;
+  return true;
+}
+
 bool matches(uint64_t categories, const PagemapScan::Query& query) {
   return (categories & query.all_of) == query.all_of && (query.any_of == 0 || (categories & query.any_of) != 0) &&
          (categories & query.none_of) == 0;
@@ -77,8 +86,13 @@ Result<> PagemapScan::find_reading(const Query& query, RemoteAddr start, RemoteA
   if (query.protect || ((query.all_of | query.any_of | query.none_of) & kUnknown) != 0)
     return fail(Error("this kernel has no PAGEMAP_SCAN", EOPNOTSUPP));
   return pagemap_.read(start, end, [&](RemoteAddr first, std::span<const PagemapEntry> entries) {
-    for (size_t i = 0; i < entries.size(); ++i)
-      if (matches(categories_of(entries[i]), query)) append({first + i * kPageBytes, 1}, found);
+    const bool ask_for_huge = ((query.all_of | query.any_of | query.none_of) & kPageHuge) != 0;
+    uint64_t huge = 0;
+    for (size_t i = 0; i < entries.size(); ++i) {
+      const RemoteAddr page = first + i * kPageBytes;
+      if (page == page.region()) huge = ask_for_huge && is_huge_page(entries.subspan(i)) ? kPageHuge : 0;
+      if (matches(categories_of(entries[i]) | huge, query)) append({page, 1}, found);
+    }
   });
 }
 

@@ -41,7 +41,7 @@ class PagemapScan {
     bool protect = false;  // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
   };
   // Appends what it finds from START to END to FOUND. Where pages are read one by one, nothing is known of protection:
-  // an error with code EOPNOTSUPP if it is asked for; and no page counts as huge.
+  // an error with code EOPNOTSUPP if it is asked for.
   Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const;
 
   // Whether this kernel knows PAGEMAP_SCAN; and the category of guard pages, if they are told apart.

@@ -131,6 +131,7 @@ TEST(PagemapScan, ReadingFindsWhatScanningFinds) {
   for (const PagemapScan::Query& query :
        {PagemapScan::Query{.all_of = kPagePresent}, PagemapScan::Query{.all_of = kPagePresent | kPageFile},
         PagemapScan::Query{.all_of = kPagePresent | kPageZero},
+        PagemapScan::Query{.all_of = kPagePresent | kPageHuge, .none_of = kPageFile},
         PagemapScan::Query{.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero}})
     for (const Mapping& mapping : must(read_maps(child))) {
       if (mapping.name == "[vsyscall]") continue;  // not below the end of user addresses

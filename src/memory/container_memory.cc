@@ -43,10 +43,19 @@ bool is_zombie(pid_t pid) {
 }  // namespace
 
 Result<std::unique_ptr<ContainerMemory>> ContainerMemory::create(Settings settings) {
+  if (settings.method == Tracking::kSoftDirty && !settings.hold_still)
+    return fail("tracking by soft-dirty bits needs a way to hold the processes still");
   return std::unique_ptr<ContainerMemory>(new ContainerMemory(std::move(settings)));
 }
 
 ContainerMemory::~ContainerMemory() = default;
+
+HugeRanges ContainerMemory::huge_before() const {
+  HugeRanges processes;
+  for (const auto& [pid, space] : spaces_)
+    if (!space.huge.empty()) processes.emplace_back(pid, space.huge);
+  return processes;
+}
 
 void ContainerMemory::detach() { spaces_.clear(); }
 
@@ -72,7 +81,6 @@ Result<> ContainerMemory::meet(pid_t pid, Space& space) {
   TRY(space.flags.learn(pid));
   TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
-  if (!scan.works()) return {};
   if (!space.huge.empty()) return {};  // tracking has split some of them since
   for (const Mapping& mapping : owned_mappings(mappings))
     TRY(scan.find({.all_of = kPageHuge, .any_of = kPagePresent}, mapping.start, mapping.end, space.huge));
@@ -88,24 +96,30 @@ Result<> ContainerMemory::learn() {
 
 Result<std::vector<SpaceScan>> ContainerMemory::scan_running() {
   TRY_ASSIGN(const auto pids, find_spaces());
+  // Gone, or in the middle of an exec: it is met anew, if it is still there.
+  auto forget = [this](pid_t pid, const Error& error) {
+    log::debug("process {}: {}", pid, error.text());
+    spaces_.erase(pid);
+  };
+  for (pid_t pid : pids)
+    if (auto prepared = prepare(pid, spaces_[pid]); !prepared) forget(pid, prepared.error());
+  const bool standstill = std::ranges::any_of(
+      spaces_, [](const auto& entry) { return entry.second.tracker && entry.second.tracker->needs_standstill(); });
+  if (standstill) TRY(settings_.hold_still());
   std::vector<SpaceScan> scans;
   for (pid_t pid : pids) {
-    Space& space = spaces_[pid];
-    auto scan = look_at(pid, space);
-    if (scan) {
-      scans.push_back(std::move(*scan));
-      continue;
-    }
-    // Gone, or in the middle of an exec: it is met anew, if it is still there.
-    log::debug("process {}: {}", pid, scan.error().text());
-    spaces_.erase(pid);
+    auto space = spaces_.find(pid);
+    if (space == spaces_.end()) continue;
+    auto scan = look_at(pid, space->second);
+    if (scan) scans.push_back(std::move(*scan));
+    if (!scan) forget(pid, scan.error());
   }
+  if (standstill) settings_.let_go();
   return scans;
 }
 
-Result<SpaceScan> ContainerMemory::look_at(pid_t pid, Space& space) {
-  SpaceScan scan;
-  scan.pid = pid;
+// What takes time, so that it is not done while the processes may have to stand still.
+Result<> ContainerMemory::prepare(pid_t pid, Space& space) {
   if (!space.tracker && space.attempts < kAttemptsMax) {
     ++space.attempts;
     TRY(meet(pid, space));
@@ -113,9 +127,14 @@ Result<SpaceScan> ContainerMemory::look_at(pid_t pid, Space& space) {
     if (tracker) space.tracker = std::move(*tracker);
     if (!tracker) log::warn("process {} is not tracked: {}", pid, tracker.error().text());
   }
+  return space.tracker ? begin_with_new_mappings(pid, space) : Result<>();
+}
+
+Result<SpaceScan> ContainerMemory::look_at(pid_t pid, Space& space) {
+  SpaceScan scan;
+  scan.pid = pid;
   scan.space = space.id;
   if (!space.tracker) return scan;
-  TRY(begin_with_new_mappings(pid, space));
   TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
   TRY_ASSIGN(scan.written, space.tracker->take_written(owned_mappings(mappings)));
   return scan;
@@ -127,7 +146,7 @@ Result<> ContainerMemory::begin_with_new_mappings(pid_t pid, Space& space) {
   if (!new_ones && space.begun) return {};
   TRY(space.flags.learn(pid));
   space.begun = true;
-  if (!settings_.hold_still) return {};
+  if (!settings_.hold_still || space.tracker->needs_standstill()) return {};
   TRY(settings_.hold_still());
   auto mappings = space.flags.complete(pid);
   if (mappings) space.tracker->begin_with(owned_mappings(*mappings));
@@ -155,9 +174,9 @@ Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) con
   frozen.huge_before = space.huge;
   frozen.tracked = space.tracker != nullptr;
   TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
+  if (mappings.empty()) return fail(Error("the process has ended", ESRCH));
   const auto owned = owned_mappings(mappings);
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
-  if (!scan.works()) return fail("this kernel has no PAGEMAP_SCAN");
   frozen.owned = ranges_of(owned);
   frozen.smaps = smaps_text(mappings);
   frozen.read_first = first_code(mappings);

@@ -16,6 +16,7 @@
 
 #include "base/page.h"
 #include "base/result.h"
+#include "memory/huge_pages.h"
 #include "memory/owned_memory.h"
 #include "memory/write_tracker.h"
 
@@ -46,7 +47,8 @@ class ContainerMemory {
   struct Settings {
     std::function<Result<std::vector<pid_t>>()> processes;  // of the container, now
     Tracking method = Tracking::kNone;
-    // Stop all processes for a moment, and let them go on. Without them new mappings are begun with while they run.
+    // Stop all processes for a moment, and let them go on. Without them new mappings are begun with while they run, and
+    // there is no tracking by soft-dirty bits.
     std::function<Result<>()> hold_still = nullptr;
     std::function<void()> let_go = nullptr;
   };
@@ -57,6 +59,8 @@ class ContainerMemory {
   Result<> learn();
   Result<std::vector<SpaceScan>> scan_running();
   Result<std::vector<FrozenSpace>> scan_frozen();
+  // What tracking has split, or will: for when the container stays (huge_pages.h).
+  HugeRanges huge_before() const;
   // The processes are as if they had never been tracked.
   void detach();
 
@@ -72,6 +76,7 @@ class ContainerMemory {
   explicit ContainerMemory(Settings settings) : settings_(std::move(settings)) {}
   Result<std::vector<pid_t>> find_spaces();
   Result<> meet(pid_t pid, Space& space);
+  Result<> prepare(pid_t pid, Space& space);
   Result<SpaceScan> look_at(pid_t pid, Space& space);
   Result<> begin_with_new_mappings(pid_t pid, Space& space);
   Result<FrozenSpace> look_at_frozen(pid_t pid, Space& space) const;

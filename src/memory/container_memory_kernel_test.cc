@@ -48,8 +48,7 @@ class Rounds : public testing::Test {
   }
   // Of the processes in listed_, in that order.
   std::unique_ptr<ContainerMemory> listed_memory() {
-    return must(ContainerMemory::create(
-        {.processes = [this]() -> Result<std::vector<pid_t>> { return listed_; }, .method = Tracking::kUffdWp}));
+    return container_.memory(probe_tracking(), [this]() -> Result<std::vector<pid_t>> { return listed_; });
   }
   Board board_;
   TestContainer container_;
@@ -126,9 +125,13 @@ TEST_F(Rounds, WithoutTrackingAllIsFoundAtTheFreeze) {
   container_.thaw();
 }
 
+// But for the flag that says whether a mapping is new since the last time that soft-dirty bits were cleared.
 std::string vm_flags_of_all(pid_t pid) {
   std::string flags;
-  for (const Mapping& mapping : must(read_smaps(pid))) flags += mapping.line + " " + mapping.vm_flags + "\n";
+  for (Mapping& mapping : must(read_smaps(pid))) {
+    if (const size_t at = mapping.vm_flags.find("sd "); at != std::string::npos) mapping.vm_flags.erase(at, 3);
+    flags += mapping.line + " " + mapping.vm_flags + "\n";
+  }
   return flags;
 }
 
@@ -145,13 +148,16 @@ TEST_F(Rounds, DetachingLeavesNothing) {
   ShadowContainer shadow(*memory);
   (void)shadow.round();
   (void)shadow.round();
-  EXPECT_NE(vm_flags_of_all(pid).find(" uw "), std::string::npos);
+  const bool protects = probe_tracking() == Tracking::kUffdWp;
+  EXPECT_EQ(vm_flags_of_all(pid).find(" uw ") != std::string::npos, protects);
   memory->detach();
   EXPECT_EQ(vm_flags_of_all(pid), before);
   EXPECT_EQ(count_fds(pid), fds);
   EXPECT_EQ(status_line(pid, "TracerPid"), "0");
   PageRanges found;
-  must(must(PagemapScan::open(pid)).find({.none_of = kPageWritten}, address(), address() + kPages * kPageBytes, found));
+  if (protects)
+    must(must(PagemapScan::open(pid))
+             .find({.none_of = kPageWritten}, address(), address() + kPages * kPageBytes, found));
   EXPECT_EQ(found, PageRanges{});
   std::vector<std::byte> now(kPages * kPageBytes);
   PageRanges unreadable;
@@ -231,7 +237,7 @@ TEST_F(Rounds, ReservationsCostNothing) {
               frozen_watch.ms(), tables.c_str(), status_line(pid, "VmPTE").c_str());
   EXPECT_EQ(status_line(pid, "VmPTE"), tables);
   EXPECT_TRUE(contains(frozen[0].owned, address() + kBytes / 2));
-  EXPECT_LT(running_ms, 500);
+  if (must(PagemapScan::open(pid)).works()) EXPECT_LT(running_ms, 500);  // elsewhere each page is read
   container_.thaw();
 }
 
@@ -296,7 +302,8 @@ TEST_F(Rounds, AfterAnExecAllIsNewAndTrackedAgain) {
   ASSERT_EQ(shadow.frozen().size(), 1u);
   EXPECT_EQ(shadow.frozen()[0].pid, pid);
   EXPECT_TRUE(shadow.frozen()[0].tracked);
-  EXPECT_EQ(shadow.frozen()[0].written, PageRanges{});
+  // By itself it writes nothing, but the kernel tells it, in its memory (rseq), on which processor it runs.
+  EXPECT_LE(count_pages(shadow.frozen()[0].written), 1u);
   container_.thaw();
   for (const int fd : {pipe[0], pipe[1], input[0], input[1]}) ::close(fd);
 }

@@ -57,9 +57,20 @@ class TestContainer {
     return std::ranges::find(pids, pid) != pids.end() && proc::status(pid).value_or(proc::Status{}).state != 'Z';
   }
   std::vector<pid_t> processes() const { return proc::processes_in_cgroup(group_).value_or(std::vector<pid_t>{}); }
-  std::unique_ptr<ContainerMemory> memory(Tracking method = Tracking::kUffdWp) const {
-    return must(ContainerMemory::create(
-        {.processes = [group = group_] { return proc::processes_in_cgroup(group); }, .method = method}));
+  // What cannot be tracked while it runs is held still.
+  std::unique_ptr<ContainerMemory> memory(Tracking method = probe_tracking()) const {
+    return memory(method, [group = group_] { return proc::processes_in_cgroup(group); });
+  }
+  std::unique_ptr<ContainerMemory> memory(Tracking method, std::function<Result<std::vector<pid_t>>()> list) const {
+    ContainerMemory::Settings settings{.processes = std::move(list), .method = method};
+    if (method == Tracking::kSoftDirty) {
+      settings.hold_still = [this]() -> Result<> {
+        TRY_ASSIGN(const auto freezer, CgroupFreezer::open(group_));
+        return freezer.freeze(in_ms(10000));
+      };
+      settings.let_go = [this] { thaw(); };
+    }
+    return must(ContainerMemory::create(std::move(settings)));
   }
   const std::filesystem::path& group() const { return group_; }
   void freeze() const { must(must(CgroupFreezer::open(group_)).freeze(in_ms(10000))); }

@@ -17,7 +17,7 @@ namespace godwit {
 enum class Tracking { kNone, kUffdWp, kSoftDirty };
 const char* tracking_name(Tracking tracking);
 
-// Tried on this process. The best that works.
+// Tried once, on a child that writes. The best that works.
 Tracking probe_tracking();
 bool can_track(Tracking tracking);
 
@@ -25,18 +25,21 @@ bool can_track(Tracking tracking);
 class WriteTracker {
  public:
   virtual ~WriteTracker() = default;  // the process is as if it had never been tracked
+  // Whether the process must stand still while take_written() runs.
+  virtual bool needs_standstill() const { return false; }
   // Begins with OWNED, as far as it is new, while the process stands still: its mappings must not change meanwhile. One
   // of which only a part is tracked is two to the kernel, and a process may find that out (mremap refuses it). Once
   // this has been called, take_written() begins with nothing by itself.
   virtual void begin_with(const std::vector<Mapping>& owned) = 0;
   // Pages of OWNED with content that were written since the last call, or are new; from now on they count as unwritten.
-  // A page that is written while this runs is in this answer or in the next.
+  // A page that is written while this runs is in this answer or in the next. Error code ESRCH, ENOENT or ESTALE: the
+  // process has ended, or has another address space.
   virtual Result<PageRanges> take_written(const std::vector<Mapping>& owned) = 0;
   // The same of a frozen process, for the last time: nothing counts as unwritten afterwards.
   virtual Result<PageRanges> find_written(const std::vector<Mapping>& owned) = 0;
 };
 
-// Stops the process for less than a millisecond. KIND is not kNone.
+// May stop the process, for less than a millisecond. KIND is not kNone.
 Result<std::unique_ptr<WriteTracker>> attach_tracker(Tracking kind, pid_t pid);
 
 // Pages of OWNED that have content.
