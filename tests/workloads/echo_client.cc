@@ -1,7 +1,8 @@
 // Checks that an established connection to echo_server survives: one request in flight, each reply
 // must carry the same line and the server's count for this connection, exactly one more than
 // before; so a lost, doubled or reordered byte and a server whose memory went back in time are all
-// seen. Measures the longest wait of any request. Never reconnects. Commands: control_loop.h.
+// seen. Measures the longest wait of any request. Never reconnects. Commands: control_loop.h, and
+// `idle`, which sends a request over each of the --idle further connections, in use at no other time.
 #include <netdb.h>
 #include <signal.h>
 #include <unistd.h>
@@ -64,8 +65,16 @@ class Connection {
   std::string received_;
 };
 
+std::expected<nlohmann::json, std::string> use_each(std::vector<std::unique_ptr<Connection>>& idle) {
+  for (size_t i = 0; i < idle.size(); ++i)
+    if (Status used = idle[i]->request(); !used)
+      return std::unexpected("idle connection " + std::to_string(i) + ": " + used.error());
+  return nlohmann::json{{"alive", idle.size()}};
+}
+
 int run(int argc, char** argv) {
-  Flags flags(argc, argv, {{"host", "127.0.0.1"}, {"port", "7007"}, {"connections", "1"}, {"pace-us", "500"}});
+  Flags flags(argc, argv,
+              {{"host", "127.0.0.1"}, {"port", "7007"}, {"connections", "1"}, {"idle", "0"}, {"pace-us", "500"}});
   std::vector<std::unique_ptr<Connection>> connections;
   std::vector<std::unique_ptr<Prober>> probers;
   std::vector<int> fds;
@@ -76,9 +85,16 @@ int run(int argc, char** argv) {
         "connection " + std::to_string(i), [connection] { return connection->request(); },
         std::chrono::microseconds(flags.number("pace-us"))));
   }
+  std::vector<std::unique_ptr<Connection>> idle;
+  for (long i = 0; i < flags.number("idle"); ++i) {
+    fds.push_back(connect_to(flags.text("host"), flags.text("port")));
+    idle.push_back(std::make_unique<Connection>(fds.back()));
+  }
   for (auto& prober : probers) prober->start();
   ControlLoop::print({{"event", "ready"}, {"ok", true}, {"connections", fds.size()}});
-  int status = ControlLoop(probers).run();
+  ControlLoop control(probers);
+  control.add_command("idle", [&](const std::string&) { return use_each(idle); });
+  int status = control.run();
   for (auto& prober : probers) prober->stop();
   for (int fd : fds) shutdown(fd, SHUT_RDWR);
   return status;

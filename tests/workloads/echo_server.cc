@@ -2,15 +2,14 @@
 // sent and the line itself. Keeps --resident-mib of touched memory, a pattern that it checks every
 // time a client sends "verify" (the answer is "ok" or what is wrong). Prints "ready" when it
 // listens. echo_client is its counterpart.
-#include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 
 #include <cstring>
 #include <map>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "flags.h"
 #include "listen.h"
@@ -52,6 +51,11 @@ bool serve(int fd, Peer& peer, std::span<const uint64_t> memory) {
   return write_all(fd, reply);
 }
 
+void watch(int ready, int fd) {
+  epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+  epoll_ctl(ready, EPOLL_CTL_ADD, fd, &event);
+}
+
 int run(int argc, char** argv) {
   Flags flags(argc, argv, {{"port", "7007"}, {"resident-mib", "16"}});
   size_t bytes = static_cast<size_t>(flags.number("resident-mib")) << 20;
@@ -64,21 +68,23 @@ int run(int argc, char** argv) {
   }
   int listener = listen_on(static_cast<uint16_t>(flags.number("port")));
   std::map<int, Peer> peers;
+  const int ready = epoll_create1(EPOLL_CLOEXEC);
+  watch(ready, listener);
   if (!write_all(STDOUT_FILENO, "ready\n")) return 1;
   while (true) {
-    std::vector<pollfd> polled{{listener, POLLIN, 0}};
-    for (const auto& [fd, peer] : peers) polled.push_back({fd, POLLIN, 0});
-    if (poll(polled.data(), polled.size(), -1) < 0) continue;  // EINTR
-    for (const pollfd& p : polled) {
-      if (p.revents == 0) continue;
-      if (p.fd == listener) {
-        int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    epoll_event events[64];
+    const int count = epoll_wait(ready, events, std::size(events), -1);
+    for (int i = 0; i < count; ++i) {
+      const int from = events[i].data.fd;
+      if (from == listener) {
+        const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
         if (fd < 0) continue;
         no_delay(fd);
+        watch(ready, fd);
         peers[fd];
-      } else if (!serve(p.fd, peers[p.fd], memory)) {
-        peers.erase(p.fd);
-        close(p.fd);
+      } else if (!serve(from, peers[from], memory)) {
+        peers.erase(from);
+        close(from);
       }
     }
   }

@@ -1,0 +1,187 @@
+"""What clients see of a move: the longest wait beyond the downtime, with few and many connections and with streams; what
+a packet capture at the client has of retransmissions and resets; what ten thousand connections cost."""
+
+import contextlib
+import dataclasses
+import pathlib
+import signal
+import subprocess
+import tempfile
+
+from tests.support import client as clients
+from tests.support import container as containers
+from tests.support import table
+from tests.support.lab import CLIENT
+from tests.support.migration import migrate
+from tests.support.paths import workload
+
+from .memory_common import BenchError, median, other_node, quantile
+
+TITLE = "what clients see: client gap − downtime, retransmissions and resets, many connections"
+REPEAT = 20
+REPEAT = 20
+CONNECTIONS = [1, 100, 1000]
+IDLE = [0, 2500, 5000, 10_000]
+STREAM_RATE = "1gbit"  # of both hosts' uplinks, while streams are measured
+STREAM_PORT = 7009
+PHASES = ["freeze", "dump", "transfer", "restore", "resume"]
+# What tshark finds in the client's capture. Keep-alives and window probes are not among them.
+FOUND = {
+    "retransmissions": "tcp.analysis.retransmission || tcp.analysis.fast_retransmission",
+    "resets": "tcp.flags.reset == 1",
+}
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    start: object  # of (lab, stack): (container, client)
+    moves: int
+    finish: str = ""  # the client's last command
+
+
+def run(lab, options):
+    return {"cases": [measured(lab, case, options) for case in cases(options.repeat)],
+            "idle": [with_idle(lab, idle, max(3, options.repeat // 4), options) for idle in IDLE]}
+
+
+def cases(moves):
+    for count in CONNECTIONS:
+        yield Case(f"{count:,} in use", lambda lab, stack, count=count: echo(lab, stack, count), moves)
+    for direction in ("up", "down"):
+        yield Case(f"a stream {direction}", lambda lab, stack, way=direction: stream(lab, stack, way), moves, "finish")
+
+
+def measured(lab, case, options):
+    gaps, downtimes = [], []
+    with contextlib.ExitStack() as stack:
+        container, client = case.start(lab, stack)
+        capture = stack.enter_context(Capture(lab, container.address))
+        for number in range(case.moves):
+            client.mark("before")
+            report = moved(lab, container)
+            during = client.mark("during")
+            client.mark("after")
+            gaps.append(during["max_latency_ms"] - report["downtime_ms"])
+            downtimes.append(report["downtime_ms"])
+            options.say(f"{case.name}: {number + 1}/{case.moves}: downtime {downtimes[-1]:.1f} ms, client gap "
+                        f"{during['max_latency_ms']:.1f} ms")
+        if case.finish:
+            client.demand(case.finish)
+        seen = capture.end()
+        client.stop()
+    return {"name": case.name, "moves": case.moves, "gap_minus_downtime_ms": gaps, "downtime_ms": downtimes, **seen}
+
+
+def with_idle(lab, idle, moves, options):
+    """IDLE connections that are used before the first move and after the last."""
+    reports = []
+    with contextlib.ExitStack() as stack:
+        container, client = echo(lab, stack, 1, idle)
+        client.demand("idle")
+        for _ in range(moves):
+            reports.append(moved(lab, container))
+            options.say(f"{idle:,} idle: downtime {reports[-1]['downtime_ms']:.1f} ms")
+        alive = client.demand("idle")["alive"]
+        client.stop()
+    phases = {name: median([report["phases"].get(name, 0) for report in reports]) for name in PHASES}
+    return {"idle": idle, "alive": alive, "moves": moves, "phases": phases,
+            "downtime_ms": median([report["downtime_ms"] for report in reports])}
+
+
+def moved(lab, container):
+    result = migrate(lab, container, other_node(container.node))
+    if not result.migrated:
+        raise BenchError(f"godwit migrate: {result.why()} {result.report.get('log')}")
+    return result.report
+
+
+def echo(lab, stack, connections, idle=0):
+    container = started(lab, stack, "echo", "10.99.2.11", containers.echo_command())
+    lab.await_port(container.address, containers.ECHO_PORT)
+    # Many connections ask as often in all as the machine answers beside the rest.
+    pace_us = 500 if connections == 1 else connections * 250
+    client = clients.echo_client(lab.prefix(CLIENT), host=container.address, connections=connections, idle=idle,
+                                 pace_us=pace_us)
+    return container, stack.enter_context(client)
+
+
+def stream(lab, stack, direction):
+    for node in lab.nodes:
+        lab.link(node, "--rate", STREAM_RATE)
+        stack.callback(lab.link, node, "--rate", "off")
+    container = started(lab, stack, "bytes", "10.99.2.12", ["/bin/byte_server", "--port", str(STREAM_PORT)])
+    lab.await_port(container.address, STREAM_PORT)
+    client = clients.MeasuringClient([*lab.prefix(CLIENT), workload("byte_client"), "--host", container.address,
+                                      "--direction", direction])
+    return container, stack.enter_context(client)
+
+
+def started(lab, stack, name, address, command):
+    def many_files(config):
+        config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 16384, "soft": 16384}]
+
+    lab.exec(CLIENT, "ip", "neighbour", "flush", "all")  # of containers that are gone
+    container = containers.start(lab, "node1", name, address, command, rootfs=containers.workload_rootfs(),
+                                 output=False, edit=many_files)
+    stack.callback(container.remove, lab)
+    return container
+
+
+class Capture:
+    """Headers of all packets between the client and ADDRESS."""
+
+    def __init__(self, lab, address):
+        self._directory = tempfile.TemporaryDirectory(prefix="godwit-bench-", dir="/dev/shm")
+        self._file = pathlib.Path(self._directory.name) / "capture"
+        self._process = lab.popen(CLIENT, "tcpdump", "-i", "eth0", "-s", "100", "-B", "65536", "-Z", "root", "-w",
+                                  str(self._file), "host", address, stderr=subprocess.PIPE, text=True)
+        self._process.stderr.readline()  # "listening on …"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop()
+        self._directory.cleanup()
+
+    def end(self):
+        """How many packets there were, and how many of each kind in FOUND."""
+        said = self._stop()
+        if "\n0 packets dropped by kernel" not in said:
+            raise BenchError(f"the capture is not complete: {said}")
+        return {"packets": self._count("tcp"), **{name: self._count(filter_) for name, filter_ in FOUND.items()}}
+
+    def _stop(self):
+        if self._process.poll() is not None:
+            return ""
+        self._process.send_signal(signal.SIGINT)
+        return self._process.communicate()[1]
+
+    def _count(self, filter_):
+        found = subprocess.run(["tshark", "-r", str(self._file), "-Y", filter_, "-T", "fields", "-e", "frame.number"],
+                               capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+        return len(found.stdout.splitlines())
+
+
+def per_thousand(measurements, value):
+    """The slope of VALUE over the number of idle connections, by least squares, for each 1,000."""
+    xs = [measurement["idle"] / 1000 for measurement in measurements]
+    ys = [value(measurement) for measurement in measurements]
+    middle_x, middle_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    return (sum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys)) /
+            sum((x - middle_x) ** 2 for x in xs))
+
+
+def show(result):
+    rows = [[case["name"], table.ms(median(case["downtime_ms"])), table.ms(median(case["gap_minus_downtime_ms"])),
+             table.ms(quantile(case["gap_minus_downtime_ms"], 0.99)), str(case["retransmissions"]),
+             str(case["resets"]), str(case["moves"])] for case in result["cases"]]
+    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "sent again", "resets", "moves"])
+    text += "  targets: gap − downtime ≤ 5 ms, p99 ≤ 15 ms; nothing sent again where the link is idle; no resets\n\n"
+    idle = result["idle"]
+    rows = [[f"{measurement['idle']:,}", f"{measurement['alive']:,}", table.ms(measurement["downtime_ms"]),
+             *(table.ms(measurement["phases"][name]) for name in PHASES)] for measurement in idle]
+    rows.append(["per 1,000", "", table.ms(per_thousand(idle, lambda each: each["downtime_ms"])),
+                 *(table.ms(per_thousand(idle, lambda each, name=name: each["phases"][name])) for name in PHASES)])
+    return text + table.render(rows, ["idle", "alive", "downtime", *PHASES]) + "  target: ≤ 5 ms per 1,000"
