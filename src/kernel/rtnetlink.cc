@@ -135,8 +135,8 @@ std::string NetlinkAttributes::string(uint16_t attribute) const {
   return std::string(value.substr(0, value.find('\0')));
 }
 
-Result<RouteSocket> RouteSocket::open() {
-  ScopedFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+Result<RouteSocket> RouteSocket::open_family(int family) {
+  ScopedFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family));
   if (!fd) return fail_errno("netlink socket");
   int on = 1;
   // Both only improve messages; kernels before 4.12 lack them.

@@ -95,11 +95,12 @@ struct NetlinkMessage {
   }
 };
 
-// A NETLINK_ROUTE socket, bound to the network namespace the opening thread was in, for good. One
+// A NETLINK_ROUTE socket, or one of another netlink family, bound to the network namespace the opening thread was in, for good. One
 // thread at a time.
 class RouteSocket {
  public:
-  static Result<RouteSocket> open();
+  static Result<RouteSocket> open() { return open_family(NETLINK_ROUTE); }
+  static Result<RouteSocket> open_family(int family);  // NETLINK_NETFILTER, NETLINK_XFRM, …
 
   // Sends REQUEST and waits for the verdict.
   Result<> call(const NetlinkRequest& request);

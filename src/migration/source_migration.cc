@@ -23,6 +23,7 @@
 #include "runtime/streams.h"
 #include "runtime/tcp_repair.h"
 #include "wire/hello.h"
+#include "wire/protocol.h"
 
 namespace godwit {
 
@@ -360,7 +361,8 @@ Step<> SourceMigration::commit() {
   }
   begin_phase("resume", "resuming on " + request_.target);
   peer::SourceMessage request;
-  for (std::string& frame : hold_->take()) request.mutable_commit()->add_frames(std::move(frame));
+  for (std::string& frame : hold_->take(wire::kHeldBytesPerMessage))
+    request.mutable_commit()->add_frames(std::move(frame));
   request.mutable_commit();
   auto reply = control_->call(request, in(host_.step_timeout));
   report_.set_downtime_ms(ms_between(frozen_at_, Clock::now()));
@@ -425,7 +427,8 @@ void SourceMigration::await_last_page() {
 Result<peer::PagesLeftReply> SourceMigration::pages_left() {
   if (control_) {
     peer::SourceMessage request;
-    for (std::string& frame : hold_->take()) request.mutable_pages_left()->add_frames(std::move(frame));
+    for (std::string& frame : hold_->take(wire::kHeldBytesPerMessage))
+      request.mutable_pages_left()->add_frames(std::move(frame));
     request.mutable_pages_left();
     auto reply = control_->call(request, in(host_.step_timeout));
     if (reply && reply->has_pages_left()) return reply->pages_left();
@@ -461,8 +464,10 @@ void SourceMigration::note_last_page(const peer::PagesLeftReply& left) {
 void SourceMigration::finish() {
   await_last_page();
   begin_phase("clean-up", "removing the source's copy");
+  while (control_ && hold_->bytes_waiting() > wire::kHeldBytesPerMessage) (void)pages_left();
   peer::SourceMessage request;
-  for (std::string& frame : hold_->take()) request.mutable_finish()->add_frames(std::move(frame));
+  for (std::string& frame : hold_->take(wire::kHeldBytesPerMessage))
+    request.mutable_finish()->add_frames(std::move(frame));
   request.mutable_finish();
   auto reply = control_ ? control_->call(request, in(host_.step_timeout))
                         : Result<peer::TargetMessage>(fail("the link was lost"));
@@ -484,6 +489,10 @@ void SourceMigration::finish() {
   const network::HoldCount held = hold_->count();
   (*report_.mutable_figures())["frames_held"] = static_cast<double>(held.frames_held);
   (*report_.mutable_figures())["frames_dropped"] = static_cast<double>(held.frames_dropped);
+  if (held.frames_dropped > 0)
+    report_.add_notes(fmt::format("{} of {} held packets were dropped, the oldest first: network.hold_bytes_max or "
+                                  "network.hold_packets_max on {} is too small",
+                                  held.frames_dropped, held.frames_held, host_.node));
   hold_->stop();
   detachment_->commit();
   remove_network();

@@ -27,10 +27,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// RFC 5227 section 1.1: ANNOUNCE_NUM 2, ANNOUNCE_INTERVAL 2 s; RFC 4861: MAX_NEIGHBOR_ADVERTISEMENT 3, one second
-// apart. The first burst is sent at the commit.
-constexpr int kLaterAnnouncements = 2;
-constexpr auto kAnnouncementInterval = 1s;
+constexpr auto kAnnouncementInterval = 1s;  // Announcer::repeat
 // Resuming takes milliseconds; a host under load may take longer, and there is no way back any more.
 constexpr auto kResumesWithin = 60s;
 // How often the source hears how many pages are left.
@@ -363,6 +360,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   auto resumed = bridge_->await(CriuPoint::kPostResume, Clock::now() + kResumesWithin);
   if (!resumed) remember_error(resumed.error().text());
   if (memory_) memory_->begin_fill();
+  go_on_announcing();
   reply.set_resume_ms(watch.ms());
   reply.set_frames_delivered(frames_delivered_);
   return message;
@@ -416,7 +414,6 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
     std::lock_guard lock(mutex_);
     if (!error_.empty()) reply.add_notes(error_);
   }
-  go_on_announcing();
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended || **ended != 0) reply.add_notes("runc restore did not end well on " + host_.node);
   if (memory_) memory_peak_bytes_ += memory_->store_bytes_peak();
@@ -436,10 +433,10 @@ void TargetMigration::go_on_announcing() {
   announcing_ = std::jthread([announcer = std::move(*announcer_)](std::stop_token stop) mutable {
     std::mutex mutex;
     std::condition_variable_any wake;
-    for (int i = 0; i < kLaterAnnouncements && !stop.stop_requested(); ++i) {
+    for (int i = 1; i <= network::kAnnouncementRepeats && !stop.stop_requested(); ++i) {
       std::unique_lock lock(mutex);
       wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
-      if (!stop.stop_requested()) (void)announcer.send();
+      if (!stop.stop_requested()) (void)announcer.repeat(i);
     }
   });
 }

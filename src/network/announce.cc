@@ -27,7 +27,7 @@ Result<Announcer> Announcer::open(int netns_fd, const peer::NetworkState& state)
     if (mac == macs.end()) continue;
     TRY_ASSIGN(uint32_t index, names.index(address.link()));
     std::string bytes = announcement_frame(mac->second, address.family(), address.address());
-    if (!bytes.empty()) frames.push_back({static_cast<int>(index), std::move(bytes)});
+    if (!bytes.empty()) frames.push_back({static_cast<int>(index), std::move(bytes), address.family() == AF_INET6});
   }
   ScopedFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket) return fail_errno("packet socket");
@@ -35,8 +35,18 @@ Result<Announcer> Announcer::open(int netns_fd, const peer::NetworkState& state)
 }
 
 Result<> Announcer::send() {
+  return send_if([](const Frame&) { return true; });
+}
+
+Result<> Announcer::repeat(int number) {
+  if (number == kAnnouncementRepeats) return send();
+  return send_if([](const Frame& frame) { return frame.advertisement; });
+}
+
+Result<> Announcer::send_if(bool (*chosen)(const Frame&)) {
   Result<> verdict;
   for (const Frame& frame : frames_) {
+    if (!chosen(frame)) continue;
     sockaddr_ll to{};
     to.sll_family = AF_PACKET;
     to.sll_ifindex = frame.link_index;

@@ -13,14 +13,20 @@
 
 namespace godwit::network {
 
+// RFC 5227 1.1: ANNOUNCE_NUM 2, ANNOUNCE_INTERVAL 2 s: ARP at 0 and 2 seconds. RFC 4861 7.2.6 and 10:
+// MAX_NEIGHBOR_ADVERTISEMENT 3, at least RetransTimer, 1 s, apart: advertisements at 0, 1 and 2 seconds.
+inline constexpr int kAnnouncementRepeats = 2;
+
 class Announcer {
  public:
   // Prepares the frames and the socket; sends nothing. STATE's links must exist in the namespace.
   static Result<Announcer> open(int netns_fd, const peer::NetworkState& state);
 
-  // One burst, a frame for each address, a few microseconds each. Repeat it as the RFCs advise (3
-  // times, 1 to 2 seconds apart): the caller decides when. Any thread, one at a time.
+  // The first burst: a frame for each address, a few microseconds each. Any thread, one at a time.
   Result<> send();
+
+  // What is to be sent NUMBER seconds after it, 1 to kAnnouncementRepeats.
+  Result<> repeat(int number);
 
   size_t frames() const { return frames_.size(); }
 
@@ -28,7 +34,9 @@ class Announcer {
   struct Frame {
     int link_index;
     std::string bytes;
+    bool advertisement;  // of IPv6; otherwise an ARP announcement
   };
+  Result<> send_if(bool (*chosen)(const Frame&));
   Announcer(ScopedFd socket, std::vector<Frame> frames) : socket_(std::move(socket)), frames_(std::move(frames)) {}
   ScopedFd socket_;
   std::vector<Frame> frames_;

@@ -114,7 +114,9 @@ Result<> FrameHold::begin(PortDetachment& detachment) {
   return begun;
 }
 
-std::vector<std::string> FrameHold::take() { return shared_->queue.take(); }
+std::vector<std::string> FrameHold::take(size_t bytes_max) { return shared_->queue.take(bytes_max); }
+
+size_t FrameHold::bytes_waiting() const { return shared_->queue.bytes(); }
 
 Result<DeliveryCount> FrameHold::give_back(PortDetachment& detachment) {
   TRY(detachment.reattach());

@@ -41,8 +41,10 @@ class FrameHold {
   // happened.
   Result<> begin(PortDetachment& detachment);
 
-  // The frames held so far and not yet taken, oldest first. The hold goes on.
-  std::vector<std::string> take();
+  // The frames held so far and not yet taken, oldest first, at most BYTES_MAX of them but at least one. The hold goes
+  // on.
+  std::vector<std::string> take(size_t bytes_max = SIZE_MAX);
+  size_t bytes_waiting() const;  // what take() would return
 
   // Rollback: reattaches the ports, delivers what was held into them, in order, and ends the hold.
   // Frames that arrive meanwhile come after the held ones. Also right if begin() was never called.

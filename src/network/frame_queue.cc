@@ -1,6 +1,6 @@
 #include "network/frame_queue.h"
 
-#include <iterator>
+#include <utility>
 
 namespace godwit::network {
 
@@ -17,12 +17,22 @@ void FrameQueue::push(std::string_view frame) {
   }
 }
 
-std::vector<std::string> FrameQueue::take() {
+std::vector<std::string> FrameQueue::take(size_t bytes_max) {
   std::lock_guard lock(mutex_);
-  std::vector<std::string> taken(std::make_move_iterator(frames_.begin()), std::make_move_iterator(frames_.end()));
-  frames_.clear();
-  bytes_ = 0;
+  std::vector<std::string> taken;
+  for (size_t bytes = 0; !frames_.empty();) {
+    bytes += frames_.front().size();
+    if (!taken.empty() && bytes > bytes_max) break;
+    bytes_ -= frames_.front().size();
+    taken.push_back(std::move(frames_.front()));
+    frames_.pop_front();
+  }
   return taken;
+}
+
+size_t FrameQueue::bytes() const {
+  std::lock_guard lock(mutex_);
+  return bytes_;
 }
 
 HoldCount FrameQueue::count() const {

@@ -28,7 +28,9 @@ class FrameQueue {
   explicit FrameQueue(HoldBounds bounds) : bounds_(bounds) {}
 
   void push(std::string_view frame);
-  std::vector<std::string> take();
+  // The oldest, at most BYTES_MAX of them, but at least one if there is any.
+  std::vector<std::string> take(size_t bytes_max = SIZE_MAX);
+  size_t bytes() const;
   HoldCount count() const;
 
  private:

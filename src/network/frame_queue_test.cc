@@ -14,6 +14,16 @@ TEST(FrameQueue, FramesComeOutInOrderAndOnce) {
   EXPECT_EQ(queue.take(), (std::vector<std::string>{"d"}));
 }
 
+TEST(FrameQueue, AMessageTakesTheOldestThatFit) {
+  FrameQueue queue({});
+  for (const char* frame : {"aaaa", "bbbb", "cc"}) queue.push(frame);
+  EXPECT_EQ(queue.take(3), (std::vector<std::string>{"aaaa"}));
+  EXPECT_EQ(queue.bytes(), 6U);
+  EXPECT_EQ(queue.take(6), (std::vector<std::string>{"bbbb", "cc"}));
+  EXPECT_EQ(queue.bytes(), 0U);
+  EXPECT_TRUE(queue.take(6).empty());
+}
+
 TEST(FrameQueue, PastABoundTheOldestAreDroppedAndCounted) {
   FrameQueue by_count({.frames_max = 2, .bytes_max = 1000});
   for (const char* frame : {"a", "b", "c"}) by_count.push(frame);

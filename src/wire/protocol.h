@@ -69,6 +69,9 @@ inline constexpr uint32_t kProtocolMinor = 0;
 // (network.hold_bytes_max, 64 MiB by default); nothing larger is accepted.
 inline constexpr int kControlMessageBytesMax = 160 << 20;
 
+// Of held frames in one message. A hold may be larger (network.hold_bytes_max): the rest follows in the next ones.
+inline constexpr size_t kHeldBytesPerMessage = size_t{64} << 20;
+
 // An error names both versions, for the user who has to update one of the agents.
 Result<> check_version(uint32_t major, uint32_t minor, const std::string& software);
 
