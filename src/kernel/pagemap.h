@@ -38,8 +38,8 @@ class Pagemap {
   // Of the address space that PID has now; an exec gives it another one, which this does not follow.
   static Result<Pagemap> open(pid_t pid);
 
-  // Calls VISIT with the entries of the pages from START to END, in order, a number of them at a time. Error code
-  // ESRCH: the process has ended, or has another address space.
+  // Calls VISIT with the entries of the pages from START to END, in order, in pieces that end where regions do. Error
+  // code ESRCH: the process has ended, or has another address space.
   using Visitor = std::function<void(RemoteAddr first, std::span<const PagemapEntry> entries)>;
   Result<> read(RemoteAddr start, RemoteAddr end, const Visitor& visit) const;
 

@@ -1,11 +1,13 @@
 // The calls that the lens puts in place of libc's, made from here: its PAGEMAP_SCAN is the kernel's less what is owned,
-// however the caller asks for it, and what it does not know it passes on.
+// however the caller asks for it, as are its reads of pagemap; and what it does not know it passes on.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
+#include <array>
 #include <random>
 
 #include "runtime/lens_files.h"
@@ -28,6 +30,7 @@ constexpr uint64_t kPages = 1024;
 
 using Ioctl = int (*)(int, unsigned long, ...);
 using Openat = int (*)(int, const char*, int, ...);
+using Pread = ssize_t (*)(int, void*, size_t, off_t);
 using Mkdtemp = char* (*)(char*);
 
 class LensCalls : public testing::Test {
@@ -82,6 +85,50 @@ class LensCalls : public testing::Test {
     return found;
   }
 
+  // What is present or swapped, read AT_ONCE entries at a time.
+  std::vector<bool> read(Pread pread, uint64_t at_once) const {
+    std::vector<bool> found;
+    std::vector<uint64_t> entries(at_once);
+    while (found.size() < kPages) {
+      const size_t bytes = std::min(at_once, kPages - found.size()) * sizeof(uint64_t);
+      const uint64_t first = page(found.size()).value / kPageBytes;
+      if (pread(pagemap_.get(), entries.data(), bytes, static_cast<off_t>(first * sizeof(uint64_t))) !=
+          static_cast<ssize_t>(bytes))
+        throw std::runtime_error("a read that is cut short");
+      for (size_t i = 0; i < bytes / sizeof(uint64_t); ++i) found.push_back(entries[i] >> 62 != 0);
+    }
+    return found;
+  }
+  bool kernel_scans() const {
+    ScanArg arg{};
+    PageRegion region{};
+    arg.size = sizeof arg;
+    arg.vec = reinterpret_cast<uint64_t>(&region);
+    arg.vec_len = 1;
+    arg.end = kPageBytes;
+    arg.return_mask = kPresent;
+    return ::ioctl(pagemap_.get(), kPagemapScan, &arg) >= 0;
+  }
+  void write_at_random() {
+    for (uint64_t i = 0; i < kPages; ++i)
+      if (random_() % 3 != 0) area_[i * kPageBytes] = 1;
+  }
+  // PRESENT less what is owned from now on.
+  std::vector<bool> own_at_random(std::vector<bool> present) {
+    PageRanges owned;
+    for (uint64_t at = random_() % 20; at < kPages;) {
+      const uint64_t pages = std::min<uint64_t>(1 + random_() % 40, kPages - at);
+      owned.push_back({page(at), pages});
+      for (uint64_t i = at; i < at + pages; ++i) present[i] = false;
+      at += pages + 1 + random_() % 40;
+    }
+    own(owned);
+    return present;
+  }
+
+  const unsigned seed_ = std::random_device()();
+  testing::ScopedTrace trace_{__FILE__, __LINE__, "seed " + std::to_string(seed_)};
+  std::mt19937 random_{seed_};
   ScopedDirectory directory_;
   char* area_ = nullptr;
   ScopedFd pagemap_;
@@ -89,27 +136,39 @@ class LensCalls : public testing::Test {
 };
 
 TEST_F(LensCalls, AScanFindsWhatTheKernelFindsLessWhatIsOwned) {
-  const auto seed = std::random_device()();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
-  for (uint64_t i = 0; i < kPages; ++i)
-    if (random() % 3 != 0) area_[i * kPageBytes] = 1;
+  if (!kernel_scans()) GTEST_SKIP() << "this kernel has no PAGEMAP_SCAN";
+  write_at_random();
   const std::vector<bool> present = scan(reinterpret_cast<Ioctl>(::dlsym(RTLD_DEFAULT, "ioctl")), 64);
   for (int run = 0; run < 30; ++run) {
-    PageRanges owned;
-    std::vector<bool> expected = present;
-    for (uint64_t at = random() % 20; at < kPages;) {
-      const uint64_t pages = std::min<uint64_t>(1 + random() % 40, kPages - at);
-      owned.push_back({page(at), pages});
-      for (uint64_t i = at; i < at + pages; ++i) expected[i] = false;
-      at += pages + 1 + random() % 40;
-    }
-    own(owned);
+    const std::vector<bool> expected = own_at_random(present);
     for (uint64_t room : {1, 2, 7, 1000}) EXPECT_EQ(scan(call<Ioctl>("ioctl"), room), expected) << room;
   }
 }
 
+TEST_F(LensCalls, AReadOfPagemapFindsWhatTheKernelTellsLessWhatIsOwned) {
+  write_at_random();
+  const std::vector<bool> present = read(reinterpret_cast<Pread>(::dlsym(RTLD_DEFAULT, "pread64")), kPages);
+  EXPECT_EQ(std::ranges::count(present, true) > 0, true);
+  for (int run = 0; run < 30; ++run) {
+    const std::vector<bool> expected = own_at_random(present);
+    for (uint64_t at_once : {uint64_t{1}, uint64_t{7}, uint64_t{100}, kPages})
+      EXPECT_EQ(read(call<Pread>("pread64"), at_once), expected) << at_once;
+  }
+}
+
+TEST_F(LensCalls, OtherReadsReachTheKernel) {
+  own({{page(0), kPages}});
+  const auto pread = call<Pread>("pread64");
+  std::array<char, 8> bytes;
+  EXPECT_EQ(pread(pagemap_.get(), bytes.data(), 3, 0), -1);  // the kernel takes whole entries
+  const ScopedFd file = must(open_file("/proc/self/exe", O_RDONLY));
+  EXPECT_EQ(pread(file.get(), bytes.data(), 4, 0), 4);
+  EXPECT_EQ(std::string_view(bytes.data() + 1, 3), "ELF");
+  EXPECT_EQ(pread(-1, bytes.data(), 8, 0), -1);
+}
+
 TEST_F(LensCalls, OtherScansAndOtherCallsReachTheKernel) {
+  if (!kernel_scans()) GTEST_SKIP() << "this kernel has no PAGEMAP_SCAN";
   own({{page(0), kPages}});
   area_[0] = 1;
   const auto ioctl = call<Ioctl>("ioctl");

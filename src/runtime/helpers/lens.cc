@@ -2,8 +2,10 @@
 //
 // CRIU finds the pages to dump with ioctl(PAGEMAP_SCAN), asking for whatever is present or swapped. Here the answer
 // leaves out what lies in the ranges named by $GODWIT_LENS/PID.owned (pairs of native 64-bit start and end addresses,
-// sorted). Its other scans, for guard pages and kernel features, ask for other categories and are passed on. And
-// where it reads /proc/PID/smaps, for which the kernel walks all page tables, it gets $GODWIT_LENS/PID.smaps.
+// sorted). On kernels without PAGEMAP_SCAN it reads /proc/PID/pagemap, eight bytes a page, and finds zeros there, which
+// stand for pages that are not present. Its other scans, for guard pages and kernel features, ask for other categories
+// and are passed on. And where it reads /proc/PID/smaps, for which the kernel walks all page tables, it gets
+// $GODWIT_LENS/PID.smaps.
 //
 // The third thing: to look into mounts that others cover, CRIU makes a directory in the container's /tmp for a moment,
 // which may be on a disk. It gets one on a tmpfs of the container's, if there is one.
@@ -155,6 +157,40 @@ long scan_between(int fd, ScanArg* arg) {
   return static_cast<long>(found);
 }
 
+constexpr uint64_t kPageBytes = 4096, kEntryBytes = 8;
+
+// pread(2) of pagemap, with zeros for the owned ranges.
+ssize_t read_between(int fd, char* buffer, size_t bytes, off_t offset) {
+  uint64_t at = static_cast<uint64_t>(offset) / kEntryBytes * kPageBytes;
+  const uint64_t end = at + bytes / kEntryBytes * kPageBytes;
+  size_t done = 0;
+  for (size_t next = first_after(at); at < end; ++next) {
+    const uint64_t hole_end = next < owned.count && owned.ranges[next].start < end ? owned.ranges[next].start : end;
+    if (hole_end > at) {
+      const size_t wanted = (hole_end - at) / kPageBytes * kEntryBytes;
+      const ssize_t got = syscall(SYS_pread64, fd, buffer + done, wanted, offset + static_cast<off_t>(done));
+      if (got < 0 && done == 0) return got;
+      if (got > 0) done += static_cast<size_t>(got);
+      if (got < static_cast<ssize_t>(wanted)) break;
+      at = hole_end;
+    }
+    if (at == end) break;
+    const uint64_t owned_end = owned.ranges[next].end < end ? owned.ranges[next].end : end;
+    const size_t zeros = (owned_end - at) / kPageBytes * kEntryBytes;
+    memset(buffer + done, 0, zeros);
+    done += zeros;
+    at = owned_end;
+  }
+  return static_cast<ssize_t>(done);
+}
+
+ssize_t read_at(int fd, void* buffer, size_t bytes, off_t offset) {
+  const bool of_entries = offset >= 0 && offset % static_cast<off_t>(kEntryBytes) == 0 && bytes % kEntryBytes == 0;
+  const int pid = directory[0] != '\0' && of_entries ? pid_of(fd, "/pagemap") : 0;
+  if (pid != 0 && load(pid)) return read_between(fd, static_cast<char*>(buffer), bytes, offset);
+  return syscall(SYS_pread64, fd, buffer, bytes, offset);
+}
+
 bool is_page_search(const ScanArg* arg) {
   return arg->size == sizeof *arg && arg->category_anyof_mask == (kPresent | kSwapped) && arg->max_pages == 0 &&
          arg->flags == 0 && arg->vec_len > 0;
@@ -222,6 +258,14 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
     if (pid != 0 && load(pid)) return static_cast<int>(scan_between(fd, arg));
   }
   return static_cast<int>(syscall(SYS_ioctl, fd, request, argument));
+}
+
+__attribute__((visibility("default"))) ssize_t pread64(int fd, void* buffer, size_t bytes, off_t offset) {
+  return read_at(fd, buffer, bytes, offset);
+}
+
+__attribute__((visibility("default"))) ssize_t pread(int fd, void* buffer, size_t bytes, off_t offset) {
+  return read_at(fd, buffer, bytes, offset);
 }
 
 __attribute__((visibility("default"))) int openat64(int directory_fd, const char* path, int flags, ...) {
