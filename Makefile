@@ -8,7 +8,7 @@ help:
 	@echo 'make build     compile godwit, godwitd and what belongs to them (build/default/bin)'
 	@echo 'make demo      move a Redis server between two hosts made on this machine, and back'
 	@echo 'make test      all checks and tests'
-	@echo 'make bench     the figures, measured here'
+	@echo 'make bench     godwit and others, measured here: hours, goes on after ^C (BENCH=--quick: ten minutes)'
 	@echo 'make lab-up    two hosts on this machine, to try godwit by hand (see tools/lab help)'
 	@echo 'make lab-down  take them away'
 	@echo 'make clean     remove build/'
@@ -39,7 +39,7 @@ lint: build
 bench:
 	@tools/bootstrap build run bench
 	$(compile)
-	@bench/run
+	@bench/evaluate --resume $(BENCH)
 
 lab-up: build
 	@tools/lab up

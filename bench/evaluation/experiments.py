@@ -172,10 +172,10 @@ def _crossed(given, known, place):
 def _check_type(value, like, place):
     if isinstance(like, str):
         fits, wanted = isinstance(value, str), "a text"
+    elif isinstance(like, int):
+        fits, wanted = type(value) is int and value >= 0, "a whole number from 0 on"
     else:
         fits, wanted = _is_number(value) and value >= 0, "a number from 0 on"
-        if isinstance(like, int) and fits and not isinstance(value, int):
-            fits, wanted = False, "a whole number"
     if not fits:
         raise ExperimentError(f"{place}: must be {wanted}, is {value!r}")
 
