@@ -11,19 +11,20 @@ import tempfile
 
 from tests.support import container as containers
 from tests.support import table
-from tests.support.lab import CLIENT
+from tests.support.lab import CLIENT, LabError
 from tests.support.migration import migrate
 from tests.support.paths import BUILD
 
 from .evaluation import postgresql
+from .evaluation.programs import WorkloadFailed
 from .memory_common import BenchError, median, other_node, quantile
+from .peers_mpi import mpi_job
+from .peers_ssh import LOGIN, Session, add_account, make_keys, sshd_script, with_capabilities
 
 TITLE = "real servers and clients, moved under load without an error"
 REPEAT = 20
 HOSTS = 3  # for the MPI job
 SECONDS = 15  # of one load
-# What `runc spec` leaves out and an ssh daemon needs to give its sessions a user and a terminal.
-LOGIN = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT"]
 
 
 class Load:
@@ -63,8 +64,8 @@ class Peer:
     server: list
     client: list  # "{address}", "{seconds}" are replaced
     wrong: str = r"(?i)error|reset|refused|broken"
-    capabilities: tuple = ()
-    options: tuple = ()  # of tools/bundle
+    capabilities: list = ()
+    options: list = ()  # of tools/bundle
 
     def move_under_load(self, lab, moves, say):
         """The reports of the moves."""
@@ -107,13 +108,10 @@ class PostgresPeer(Peer):
             return reports
 
 
-NGINX = ("daemon off; user root; worker_processes 2; error_log /tmp/error.log; pid /tmp/nginx.pid; "
+NGINX = ("daemon off; user root; worker_processes 2; error_log stderr; pid /tmp/nginx.pid; "
          "events { worker_connections 512; } http { access_log off; keepalive_requests 100000000; "
          "client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u; "
          "scgi_temp_path /tmp/s; server { listen 80; location / { return 200 \"hello\"; } } }")
-SSHD = ("mkdir -p /run/sshd /tmp/k && ssh-keygen -q -t ed25519 -N '' -f /tmp/k/host && cp /keys/client.pub /tmp/k/allowed"
-        " && exec /usr/sbin/sshd -D -e -p 22 -h /tmp/k/host -o AuthorizedKeysFile=/tmp/k/allowed -o StrictModes=no"
-        " -o PermitRootLogin=yes -o UsePAM=no -o PidFile=none -o MaxStartups=100")
 
 PEERS = [
     Peer("redis-benchmark", 6379, ["redis-server", "--bind", "0.0.0.0", "--save", "", "--protected-mode", "no"],
@@ -123,7 +121,8 @@ PEERS = [
          wrong=r"(?i)error|reset|refused|verify_(misses|failed): [1-9]"),
     PostgresPeer("PostgreSQL, pgbench", 5432, [], []),
     Peer("nginx, wrk", 80, ["sh", "-c", f"echo '{NGINX}' >/tmp/c && exec nginx -c /tmp/c"],
-         ["wrk", "-t2", "-c50", "-d{seconds}s", "http://{address}/"], wrong=r"Socket errors|Non-2xx"),
+         ["wrk", "-t2", "-c50", "-d{seconds}s", "http://{address}/"], wrong=r"Socket errors|Non-2xx",
+         capabilities=LOGIN),
     Peer("iperf3, up", 5201, ["iperf3", "--server"], ["iperf3", "-c", "{address}", "-t", "{seconds}"]),
     Peer("iperf3, down", 5201, ["iperf3", "--server"], ["iperf3", "-c", "{address}", "-t", "{seconds}", "-R"]),
 ]
@@ -133,7 +132,8 @@ def run(lab, options):
     found = []
     for peer in PEERS:
         found.append(_measured(peer.name, lambda peer=peer: peer.move_under_load(lab, options.repeat, options.say)))
-    found.append(_measured("ssh session", lambda: ssh_session(lab, options.repeat, options.say)))
+    for name, function in (("ssh session", ssh_session), ("Open MPI, 3 hosts", mpi_job)):
+        found.append(_measured(name, lambda function=function: function(lab, options.repeat, options.say)))
     return found
 
 
@@ -141,7 +141,7 @@ def _measured(name, function):
     """An error is a result: the others are still of interest."""
     try:
         reports = function()
-    except (BenchError, postgresql.LoadFailed, OSError, subprocess.SubprocessError, TimeoutError) as failure:
+    except (BenchError, LabError, WorkloadFailed, postgresql.LoadFailed, OSError, subprocess.SubprocessError, TimeoutError) as failure:
         return {"name": name, "error": str(failure)[:500], "moves": 0, "downtime_ms": []}
     return {"name": name, "error": None, "moves": len(reports),
             "downtime_ms": [report["downtime_ms"] for report in reports]}
@@ -152,10 +152,9 @@ def ssh_session(lab, moves, say):
     root = _rootfs("peers")
     with contextlib.ExitStack() as stack:
         keys = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(dir=BUILD)))
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / "client")], check=True,
-                       stdin=subprocess.DEVNULL)
-        _add_account(root, "sshd", 998)
-        peer = Peer("ssh session", 22, ["sh", "-c", SSHD], [], capabilities=LOGIN, options=["--bind", f"{keys}:/keys"])
+        make_keys(keys)
+        add_account(root, "sshd", 998)
+        peer = Peer("ssh session", 22, ["sh", "-c", sshd_script()], [], capabilities=LOGIN, options=["--bind", f"{keys}:/keys"])
         container = _started(lab, stack, peer, root)
         session = stack.enter_context(Session(lab, keys / "client", container.address))
         reports = []
@@ -165,33 +164,6 @@ def ssh_session(lab, moves, say):
             session.assert_answers()
             say(f"ssh session: {len(reports)}/{moves}: downtime {reports[-1]['downtime_ms']:.1f} ms")
         return reports
-
-
-class Session:
-    def __init__(self, lab, key, address):
-        self._count = 0
-        self._process = lab.popen(
-            CLIENT, "ssh", "-tt", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", f"root@{address}",
-            "stty -echo -onlcr; n=0; echo ready; while read line; do n=$((n+1)); echo \"$n $line\"; done",
-            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        while (said := self._process.stdout.readline()) and "ready" not in said:
-            pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._process.kill()
-        self._process.communicate()
-
-    def assert_answers(self, lines=20):
-        for _ in range(lines):
-            self._count += 1
-            self._process.stdin.write(f"line {self._count}\n")
-            self._process.stdin.flush()
-            if (said := self._process.stdout.readline().strip()) != f"{self._count} line {self._count}":
-                raise BenchError(f"line {self._count} came back as {said!r}")
 
 
 def moved(lab, container, target=None):
@@ -205,17 +177,9 @@ def _rootfs(name):
     return containers._tool_output("rootfs", name)
 
 
-def _add_account(root, name, number):
-    passwd = pathlib.Path(root, "etc/passwd")
-    if f"\n{name}:" not in (text := passwd.read_text()):
-        passwd.write_text(text + f"{name}:x:{number}:{number}::/run/{name}:/bin/false\n")
-
-
 def _started(lab, stack, peer, root, edit=lambda config: None, await_port=True, node="node1", address="10.99.2.71"):
     def configure(config):
-        for kind in ("bounding", "effective", "permitted", "inheritable"):
-            held = config["process"]["capabilities"].setdefault(kind, [])
-            held += [capability for capability in peer.capabilities if capability not in held]
+        with_capabilities(peer.capabilities)(config)
         edit(config)
 
     lab.exec(CLIENT, "ip", "neighbour", "flush", "all")  # of containers that are gone
