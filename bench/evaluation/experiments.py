@@ -140,14 +140,17 @@ def _workload_parameters(name, place):
 
 def _methods(entry, place):
     wanted = entry.get("methods")
+    engines = getattr((workloads.WORKLOADS | programs.PROGRAMS)[entry["workload"]], "ENGINES", ("runc",))
     if wanted == "all":
-        wanted = list(methods.METHODS)
+        wanted = [name for name, method in methods.METHODS.items() if method.engine in engines]
     if not isinstance(wanted, list) or not wanted:
         raise ExperimentError(f'{place}: methods must be "all" or a list of some (of: {" ".join(methods.METHODS)})')
     for method in wanted:
         if method not in methods.METHODS:
             what = "mode of godwit" if str(method).startswith("godwit-") else "method"
             raise ExperimentError(f"{place}: methods: unknown {what} {method!r} (of: {' '.join(methods.METHODS)})")
+        if methods.METHODS[method].engine not in engines:
+            raise ExperimentError(f"{place}: methods: {method} cannot start {entry['workload']}")
     if len(set(wanted)) != len(wanted):
         raise ExperimentError(f"{place}: methods: one is named twice")
     return wanted

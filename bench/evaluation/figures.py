@@ -18,7 +18,7 @@ STYLE = {"svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif", "a
          "figure.constrained_layout.use": True, "legend.frameon": False, "legend.fontsize": 8}
 # Readable by those who do not see red and green apart (Okabe and Ito): others in warm, godwit in cool colours.
 COLOURS = {"unmoved": "#777777", "runc-disk": "#8c510a", "runc-tmpfs": "#d55e00", "runc-page-server": "#e69f00",
-           "runc-precopy": "#f0c060", "criu-lazy-pages": "#cc79a7", "godwit-cold": "#003f5c",
+           "runc-precopy": "#f0c060", "criu-lazy-pages": "#cc79a7", "podman": "#882255", "godwit-cold": "#003f5c",
            "godwit-precopy": "#0072b2", "godwit-postcopy": "#56b4e9", "godwit-hybrid": "#009e73",
            "godwit-auto": "#66c2a5"}
 PHASES = {"freeze": "#4d4d4d", "dump": "#0072b2", "transfer": "#e69f00", "restore": "#009e73", "resume": "#cc79a7"}

@@ -21,6 +21,8 @@ from tests.support import container as containers
 from tests.support.migration import begin
 from tests.support.paths import ROOT
 
+from . import podman
+
 TIMEOUT_S = 300
 DISK_IMAGES = "/var/tmp/godwit-evaluation"
 # Of precopy, when a program writes faster than rounds can follow: a figure, rather than a migration rolled back.
@@ -41,6 +43,7 @@ class Method:
     title: str
     move: object  # of (lab, container, conditions); returns the figures
     unavailable: object = lambda machine: None  # of describe(); says why it cannot run here
+    engine: str = "runc"  # what starts the container
 
 
 def other_node(node):
@@ -82,14 +85,14 @@ def _figures_of_godwit(report, total_ms):
     }
 
 
-def by_script(script, *options):
+def by_script(script, *options, environment=None):
     def move(lab, container, conditions):
         target = other_node(container.node)
         command = [str(ROOT / "bench" / "baseline" / script), container.name, "--from", container.node, "--to", target,
                    "--bundle", str(container.bundle), "--address", f"{container.address}/{containers.SUBNET_BITS}",
                    *options]
         began = time.monotonic()
-        status, output, errors = run_script(command)
+        status, output, errors = run_script(command, environment)
         total_ms = (time.monotonic() - began) * 1000
         if status != 0:
             raise MoveFailed("failed", " / ".join(errors.strip().splitlines()[-3:])[-600:] or f"exit status {status}")
@@ -110,12 +113,12 @@ def _figures_of_script(said, total_ms):
     }
 
 
-def run_script(command):
+def run_script(command, environment=None):
     """(status, output, errors). However this ends, the script has cleaned up, and no process of it is left."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         # Files, not pipes: what a script that failed has left running would keep those open.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                                   start_new_session=True)
+                                   start_new_session=True, env=os.environ | (environment or {}))
         try:
             process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
@@ -154,6 +157,8 @@ METHODS = {
     "runc-page-server": Method("runC + CRIU, page server", by_script("stop_and_copy", "--transfer", "page-server")),
     "runc-precopy": Method("runC + CRIU, pre-copy", by_script("stop_and_copy", "--pre-dumps", "3"), _needs_soft_dirty),
     "criu-lazy-pages": Method("runC + CRIU, post-copy (lazy-pages)", by_script("criu_postcopy")),
+    "podman": Method("podman checkpoint and restore",
+                     by_script("podman_checkpoint", environment=podman.script_environment()), _needs_podman, "podman"),
     "godwit-cold": Method("godwit cold", by_godwit("cold")),
     "godwit-precopy": Method("godwit precopy", by_godwit("precopy")),
     "godwit-postcopy": Method("godwit postcopy", by_godwit("postcopy")),

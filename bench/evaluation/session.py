@@ -82,14 +82,18 @@ class Session:
 
     def _run_service(self, cell, todo, deadline):
         attempts = Attempts()
-        running = None
+        running = engine = None
         try:
             for sample in todo:
                 if self._give_up(cell, sample, attempts, deadline):
                     continue
                 began = time.monotonic()
+                if running and engine != METHODS[sample.method].engine:
+                    self._close(running)
+                    running = None
+                engine = METHODS[sample.method].engine
                 try:
-                    running = running or self._start(cell)
+                    running = running or self._start(cell, engine)
                     entry, still_right = self._one_move(cell, sample, running)
                 except WorkloadFailed as failure:
                     entry, still_right = {"outcome": "workload_failed", "why": str(failure)}, False
@@ -102,9 +106,10 @@ class Session:
             if running:
                 self._close(running)
 
-    def _start(self, cell):
+    def _start(self, cell, engine):
         try:
-            running = workloads.WORKLOADS[cell.workload].start(self._lab, "node1", cell.parameters)
+            options = {} if engine == "runc" else {"engine": engine}
+            running = workloads.WORKLOADS[cell.workload].start(self._lab, "node1", cell.parameters, **options)
         except (WorkloadFailed, LabError, ClientError, OSError) as error:
             workloads.remove_everywhere(self._lab, workloads.NAME)
             raise WorkloadFailed(str(error)) from error

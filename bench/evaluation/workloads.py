@@ -19,7 +19,7 @@ from tests.support.client import MeasuringClient
 from tests.support.lab import CLIENT, LabError
 from tests.support.paths import TOOLS
 
-from . import postgresql
+from . import podman, postgresql
 
 ADDRESS = "10.99.2.80"
 NAME = "evaluated"
@@ -58,6 +58,7 @@ class Running:
 def remove_everywhere(lab, name):
     for node in lab.nodes:
         lab.exec(node, "runc", "delete", "--force", name, check=False)
+        podman.remove(lab, node, name)
         lab.exec(node, "ip", "netns", "delete", name, check=False)
     lab.exec(CLIENT, "ip", "neighbour", "flush", "all", check=False)  # of containers that are gone
 
@@ -121,14 +122,18 @@ class Redis:
     """Redis with values that do not compress; every reply on every connection is checked."""
 
     PARAMETERS = {"mib": 64, "connections": 8}
+    ENGINES = ("runc", "podman")
 
     @staticmethod
     def memory_mib(parameters):
         return parameters["mib"] + 16
 
     @staticmethod
-    def start(lab, node, parameters):
-        container = containers.start_redis(lab, node, name=NAME, address=ADDRESS, output=False)
+    def start(lab, node, parameters, engine="runc"):
+        if engine == "podman":
+            container = podman.start_redis(lab, node, NAME, ADDRESS, containers.redis_rootfs())
+        else:
+            container = containers.start_redis(lab, node, name=NAME, address=ADDRESS, output=False)
         client = clients.redis_client(lab.prefix(CLIENT), host=ADDRESS, connections=parameters["connections"],
                                       pace_us=CLIENT_PACE_US)
         return _Filled(lab, container, client, parameters["mib"])
