@@ -1,5 +1,5 @@
-"""What clients see of a move: the longest wait beyond the downtime, with few and many connections and with streams; what
-a packet capture at the client has of retransmissions and resets; what ten thousand connections cost."""
+"""What clients see of a move: the longest wait beyond the downtime, with few and many connections and with streams;
+what a packet capture at the client has of retransmissions and resets; what ten thousand connections cost."""
 
 import contextlib
 import dataclasses

@@ -141,20 +141,21 @@ def _measured(name, function):
     """An error is a result: the others are still of interest."""
     try:
         reports = function()
-    except (BenchError, LabError, WorkloadFailed, postgresql.LoadFailed, OSError, subprocess.SubprocessError, TimeoutError) as failure:
+    except (BenchError, LabError, WorkloadFailed, postgresql.LoadFailed, OSError, subprocess.SubprocessError) as failure:
         return {"name": name, "error": str(failure)[:500], "moves": 0, "downtime_ms": []}
     return {"name": name, "error": None, "moves": len(reports),
             "downtime_ms": [report["downtime_ms"] for report in reports]}
 
 
 def ssh_session(lab, moves, say):
-    """A session with a terminal: each line that is typed comes back with its number, before, while and after it moves."""
+    """A session with a terminal answers after every move."""
     root = _rootfs("peers")
     with contextlib.ExitStack() as stack:
         keys = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(dir=BUILD)))
         make_keys(keys)
         add_account(root, "sshd", 998)
-        peer = Peer("ssh session", 22, ["sh", "-c", sshd_script()], [], capabilities=LOGIN, options=["--bind", f"{keys}:/keys"])
+        peer = Peer("ssh session", 22, ["sh", "-c", sshd_script()], [], capabilities=LOGIN,
+                    options=["--bind", f"{keys}:/keys"])
         container = _started(lab, stack, peer, root)
         session = stack.enter_context(Session(lab, keys / "client", container.address))
         reports = []
@@ -184,7 +185,8 @@ def _started(lab, stack, peer, root, edit=lambda config: None, await_port=True, 
 
     lab.exec(CLIENT, "ip", "neighbour", "flush", "all")  # of containers that are gone
     name = re.sub(r"\W+", "-", peer.name)
-    container = containers.start(lab, node, name, address, peer.server, rootfs=root, options=peer.options, edit=configure)
+    container = containers.start(lab, node, name, address, peer.server, rootfs=root, options=peer.options,
+                                 edit=configure)
     stack.callback(container.remove, lab)
     if await_port:
         lab.await_port(address, peer.port)

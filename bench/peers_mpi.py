@@ -1,5 +1,5 @@
-"""An Open MPI job over TCP between containers on three hosts, one of which moves while it runs: HPC Challenge, whose own
-checks tell whether what it computed is right."""
+"""An Open MPI job over TCP between containers on three hosts, one of which moves while it runs: HPC Challenge, which
+checks itself whether what it computed is right."""
 
 import contextlib
 import pathlib
@@ -21,8 +21,8 @@ MPI = ("export HOME=/tmp OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
        "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack; "
        "mpirun.openmpi --host {hosts} --wdir /tmp -x LD_LIBRARY_PATH -x OMP_NUM_THREADS=1 "
        "--mca plm_rsh_args '-i /tmp/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR' "
-       "--mca btl tcp,self --mca pml ob1 --mca mtl ^psm,psm2,ofi --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include "
-       "eth0 --mca mpi_yield_when_idle 1 hpcc")
+       "--mca btl tcp,self --mca pml ob1 --mca mtl ^psm,psm2,ofi --mca btl_tcp_if_include eth0 "
+       "--mca oob_tcp_if_include eth0 --mca mpi_yield_when_idle 1 hpcc")
 
 
 def mpi_job(lab, moves, say):
@@ -52,12 +52,8 @@ def mpi_job(lab, moves, say):
 def _start(lab, stack, root, shared, number, script):
     container = containers.start(lab, f"node{number + 1}", f"rank{number}", ADDRESSES[number], ["sh", "-c", script],
                                  rootfs=root, options=["--bind", f"{shared}:/keys"], edit=with_capabilities(LOGIN))
-    stack.callback(_remove, lab, container)
+    stack.callback(container.remove, lab)
     return container
-
-
-def _remove(lab, container):
-    container.remove(lab)
 
 
 def _is_computing(lab, container):

@@ -13,7 +13,8 @@ LOGIN = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUI
 
 def sshd_script():
     """Lets root in with the key in /keys."""
-    options = ["AuthorizedKeysFile=/tmp/k/allowed", "StrictModes=no", "PermitRootLogin=yes", "UsePAM=no", "PidFile=none"]
+    options = ["AuthorizedKeysFile=/tmp/k/allowed", "StrictModes=no", "PermitRootLogin=yes", "UsePAM=no",
+               "PidFile=none"]
     return ("mkdir -p /run/sshd /tmp/k && ssh-keygen -q -t ed25519 -N '' -f /tmp/k/host && cp /keys/client.pub "
             "/tmp/k/allowed && exec /usr/sbin/sshd -D -e -f /dev/null -p 22 -h /tmp/k/host "
             + " ".join(f"-o {option}" for option in options))
@@ -46,8 +47,8 @@ class Session:
     def __init__(self, lab, key, address):
         self._count = 0
         self._process = lab.popen(
-            CLIENT, "ssh", "-tt", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", f"root@{address}",
+            CLIENT, "ssh", "-tt", "-i", str(key), "-o", "StrictHostKeyChecking=no", "-o",
+            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", f"root@{address}",
             "stty -echo -onlcr; n=0; echo ready; while read line; do n=$((n+1)); echo \"$n $line\"; done",
             text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         while (said := self._process.stdout.readline()) and "ready" not in said:
