@@ -10,7 +10,6 @@
 namespace godwit {
 namespace {
 
-using testing::HasSubstr;
 using testing::StartsWith;
 
 class TarStubTest : public testing::Test {
