@@ -101,6 +101,14 @@ Result<Status> status(pid_t pid) {
   return value;
 }
 
+// The last number of the line NSpid: the outermost namespace comes first.
+Result<pid_t> innermost_pid(pid_t pid) {
+  TRY_ASSIGN(const std::string text, read_file(of(pid) / "status", 1 << 16));
+  const std::string pids = field(text, "NSpid");
+  const pid_t innermost = static_cast<pid_t>(number(pids.substr(pids.find_last_of(" \t") + 1)));
+  return innermost > 0 ? Result<pid_t>(innermost) : fail("odd NSpid");
+}
+
 // Line: "start-end perms offset dev inode   path"; the path is all from the sixth field on.
 Result<std::vector<std::string>> mapped_files(pid_t pid) {
   TRY_ASSIGN(std::string text, read_file(of(pid) / "maps", size_t{64} << 20));

@@ -40,6 +40,9 @@ struct Status {
 };
 Result<Status> status(pid_t pid);
 
+// The pid of process PID as the processes of its own pid namespace see it.
+Result<pid_t> innermost_pid(pid_t pid);
+
 // Files mapped executable or read-only from a file system, each once: the program and its
 // libraries.
 Result<std::vector<std::string>> mapped_files(pid_t pid);

@@ -47,4 +47,10 @@ uint64_t collapse_huge_pages(pid_t pid, const PageRanges& ranges, const std::fun
   return done;
 }
 
+uint64_t collapse_huge_pages(const HugeRanges& processes, const std::function<bool()>& stop) {
+  uint64_t done = 0;
+  for (const auto& [pid, ranges] : processes) done += collapse_huge_pages(pid, ranges, stop);
+  return done;
+}
+
 }  // namespace godwit

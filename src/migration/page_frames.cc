@@ -18,7 +18,7 @@ bool contains(const PageRanges& ranges, RemoteAddr page) {
 
 }  // namespace
 
-PageFrameSender::PageFrameSender(DataConnection& connection, wire::Codec codec)
+PageFrameSender::PageFrameSender(DataConnection& connection, CodecChoice codec)
     : connection_(connection), codec_(codec), contents_(new std::byte[kContentsBytes]) {}
 
 Result<PageCounts> PageFrameSender::send(SpaceId space, pid_t pid, const PageRanges& pages, RateLimit* limit,
@@ -35,8 +35,7 @@ Result<PageCounts> PageFrameSender::send(SpaceId space, pid_t pid, const PageRan
   PageCounts counts;
   for (const wire::PageRun& run : runs_) (run.zero ? counts.pages_zero : counts.pages) += run.range.pages;
   const uint64_t before = connection_.bytes_sent();
-  if (limit != nullptr) limit->take(counts.pages * kPageBytes + runs_.size() * wire::kRunBytes);
-  TRY(send_frame(space));
+  TRY(send_frame(space, limit));
   counts.bytes = connection_.bytes_sent() - before;
   return counts;
 }
@@ -63,22 +62,29 @@ void PageFrameSender::find_runs(const PageRanges& pages, const PageRanges& unrea
   }
 }
 
-Result<> PageFrameSender::send_frame(SpaceId space) {
+Result<> PageFrameSender::send_frame(SpaceId space, RateLimit* limit) {
   const size_t contents = wire::content_pages(runs_) * kPageBytes;
   wire::FrameHeader header{.type = wire::FrameType::kPages,
                            .index = space,
                            .length = static_cast<uint32_t>(runs_.size() * wire::kRunBytes + contents),
                            .count = static_cast<uint32_t>(runs_.size())};
-  if (codec_ != wire::Codec::kNone && contents > 0 && pack(codec_, parts_, contents, packed_)) {
-    header.codec = codec_;
+  const Stopwatch pack_watch;
+  const wire::Codec codec = codec_.next();
+  if (codec != wire::Codec::kNone && contents > 0 && pack(codec, parts_, contents, packed_)) {
+    header.codec = codec;
     header.length = static_cast<uint32_t>(runs_.size() * wire::kRunBytes + packed_.size());
     parts_.assign(1, packed_);
   }
+  const double pack_ms = pack_watch.ms();
+  const Stopwatch send_watch;
   head_.resize(wire::kFrameHeaderBytes);
   wire::encode_frame_header(header, head_.data());
   wire::encode_page_runs(runs_, head_);
   parts_.insert(parts_.begin(), head_);
-  return connection_.send(parts_);
+  if (limit != nullptr) limit->take(wire::kFrameHeaderBytes + header.length);
+  TRY(connection_.send(parts_));
+  codec_.sent({.bytes = contents, .bytes_on_wire = header.length, .pack_ms = pack_ms, .send_ms = send_watch.ms()});
+  return {};
 }
 
 Result<std::vector<wire::PageRun>> PageFrameReceiver::runs(const wire::FrameHeader& header) {

@@ -7,6 +7,7 @@
 
 #include "base/page.h"
 #include "base/result.h"
+#include "migration/codec_choice.h"
 #include "transport/data_connection.h"
 #include "transport/rate_limit.h"
 #include "wire/frame.h"
@@ -31,7 +32,7 @@ struct PageCounts {
 class PageFrameSender {
  public:
   // CONNECTION outlives it.
-  PageFrameSender(DataConnection& connection, wire::Codec codec);
+  PageFrameSender(DataConnection& connection, CodecChoice codec);
 
   // What becomes of pages that cannot be read. While the process runs they have been unmapped and are left out; in a
   // frozen one their memory has failed, and the target must not wait for them.
@@ -44,10 +45,10 @@ class PageFrameSender {
 
  private:
   void find_runs(const PageRanges& pages, const PageRanges& unreadable);
-  Result<> send_frame(SpaceId space);
+  Result<> send_frame(SpaceId space, RateLimit* limit);
 
   DataConnection& connection_;
-  const wire::Codec codec_;
+  CodecChoice codec_;
   std::unique_ptr<std::byte[]> contents_;  // of one frame
   std::vector<wire::PageRun> runs_;
   std::vector<std::string_view> parts_;  // of contents_, one for each run that is not zero

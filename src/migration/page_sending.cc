@@ -14,12 +14,15 @@ namespace {
 // The target asks when it needs something; it may be silent for as long as the container runs.
 constexpr std::chrono::hours kRequestsMayPauseFor{24 * 365};
 
+// Answers to requests are of a few pages.
+const CodecChoice kUnpacked(wire::Codec::kNone);
+
 }  // namespace
 
 // One connection and what was sent on it. Used by one thread at a time.
 class PageSending::Stream {
  public:
-  Stream(std::unique_ptr<DataConnection> connection, wire::Codec codec, RateLimit* limit,
+  Stream(std::unique_ptr<DataConnection> connection, CodecChoice codec, RateLimit* limit,
          std::function<void()> progress)
       : connection_(std::move(connection)),
         frames_(*connection_, codec),
@@ -96,7 +99,7 @@ PageSending::PageSending(Settings settings) : limit_(std::move(settings.limit)) 
     streams_.push_back(
         std::make_unique<Stream>(std::move(connection), settings.codec, limit_.get(), settings.progress));
   settings.requests->set_idle_limit(kRequestsMayPauseFor);
-  requests_ = std::make_unique<Stream>(std::move(settings.requests), wire::Codec::kNone, nullptr, settings.progress);
+  requests_ = std::make_unique<Stream>(std::move(settings.requests), kUnpacked, nullptr, settings.progress);
 }
 
 PageSending::~PageSending() { cancel(); }
@@ -258,7 +261,7 @@ void PageSending::resume(std::unique_ptr<DataConnection> connection) {
   connection->set_idle_limit(kRequestsMayPauseFor);
   PageCounts broken = requests_->counts();
   broken.bytes = requests_->connection().bytes_sent();
-  requests_ = std::make_unique<Stream>(std::move(connection), wire::Codec::kNone, nullptr, nullptr);
+  requests_ = std::make_unique<Stream>(std::move(connection), kUnpacked, nullptr, nullptr);
   earlier_ += broken;
   std::lock_guard lock(mutex_);
   failure_.reset();

@@ -46,7 +46,7 @@ class PageSending {
     std::vector<std::unique_ptr<DataConnection>> streams;  // channels 1 to N
     std::unique_ptr<DataConnection> requests;              // channel N+1
     std::shared_ptr<RateLimit> limit;
-    wire::Codec codec = wire::Codec::kNone;
+    CodecChoice codec;
     std::function<void()> progress;  // something was sent; from sending threads
   };
 

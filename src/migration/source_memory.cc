@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "kernel/proc.h"
-#include "memory/huge_pages.h"
 #include "memory/page_set.h"
 #include "runtime/lens_files.h"
 
@@ -38,9 +37,10 @@ Tracking asked_tracking(control::Tracking tracking) {
   }
 }
 
-wire::Codec asked_codec(control::Compression compression) {
-  if (compression == control::LZ4) return wire::Codec::kLz4;
-  return compression == control::ZSTD ? wire::Codec::kZstd : wire::Codec::kNone;
+CodecChoice asked_codec(control::Compression compression) {
+  if (compression == control::COMPRESSION_NONE) return CodecChoice(wire::Codec::kNone);
+  if (compression == control::LZ4) return CodecChoice(wire::Codec::kLz4);
+  return compression == control::ZSTD ? CodecChoice(wire::Codec::kZstd) : CodecChoice();
 }
 
 uint64_t pages_of(const std::vector<SpacePages>& spaces) {
@@ -77,7 +77,7 @@ Result<std::unique_ptr<SourceMemory>> SourceMemory::create(Settings settings) {
 SourceMemory::~SourceMemory() { give_up(); }
 
 void SourceMemory::use(PageSending::Settings settings) {
-  settings.limit = std::make_shared<RateLimit>(settings_.options.bandwidth_max());
+  if (!settings.limit) settings.limit = std::make_shared<RateLimit>(settings_.options.bandwidth_max());
   settings.codec = asked_codec(settings_.options.compression());
   sending_ = std::make_unique<PageSending>(std::move(settings));
 }
@@ -205,7 +205,7 @@ Result<> SourceMemory::freeze(const std::filesystem::path& lens) {
     PageRanges owed = unite(std::move(scan.written), sending_->unsent(scan.space));
     if (auto left = pending_.find(scan.space); left != pending_.end()) owed = unite(std::move(owed), left->second);
     owed = intersect(owed, scan.populated);
-    huge_.emplace_back(scan.pid, std::move(scan.huge_before));
+    if (!scan.huge_before.empty()) huge_[scan.space] = std::move(scan.huge_before);
     spaces.push_back({scan.space, scan.pid, std::move(scan.populated), std::move(owed), std::move(scan.read_first)});
   }
   if (untracked > 0)

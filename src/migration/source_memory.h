@@ -49,7 +49,7 @@ class SourceMemory {
   // What the user should know about the choice; may be empty.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  // SETTINGS's limit and codec are filled in here.
+  // SETTINGS's codec, and its limit if there is none, are filled in here.
   void use(PageSending::Settings settings);
   // The container runs. Returns when the switch-over should come.
   Result<> run_rounds();
@@ -57,6 +57,10 @@ class SourceMemory {
   Result<> freeze(const std::filesystem::path& lens);
   // Undo of everything: the processes as if nothing had happened, links cut. May be called at any time after use().
   void give_up();
+  // Processes here whose huge pages tracking has split: to be collapsed again if the container stays.
+  HugeRanges split_huge_pages() const { return memory_ ? memory_->huge_before() : HugeRanges(); }
+  // The container is frozen: what the target is to put together again.
+  const std::map<SpaceId, PageRanges>& huge_pages() const { return huge_; }
   // The container runs on the target.
   void switched_over() { sending_->switched_over(); }
   // The link is back: CONNECTION, of channel streams() + 1, is for all that the target still lacks.
@@ -93,8 +97,8 @@ class SourceMemory {
   CpuThrottle throttle_;
   std::map<SpaceId, PageRanges> pending_;  // scanned, not sent
   std::vector<control::Round> rounds_;
-  std::vector<std::pair<pid_t, PageRanges>> huge_;  // to be collapsed again if the container stays
-  double scan_ms_ = 0;                              // of the freeze
+  std::map<SpaceId, PageRanges> huge_;  // of the freeze
+  double scan_ms_ = 0;                  // of the freeze
 };
 
 }  // namespace godwit
