@@ -47,6 +47,12 @@ fs::path find_program(const std::string& configured, const std::string& name, co
   return fs::path("/usr/sbin") / name;  // missing: the pre-flight says so
 }
 
+control::Tracking tracking_of(const std::string& name) {
+  if (name == "uffd-wp") return control::UFFD_WP;
+  if (name == "soft-dirty") return control::SOFT_DIRTY;
+  return name == "none" ? control::TRACKING_NONE : control::TRACKING_AUTO;
+}
+
 Host make_host(const Config& config, const fs::path& helpers) {
   Host host;
   host.node = config.node;
@@ -62,6 +68,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.data_encryption = config.agent.data_encryption;
   host.image_bytes_max = config.limits.image_bytes_max;
   host.step_timeout = config.limits.step_timeout;
+  host.tracking = tracking_of(config.memory.tracking);
   host.hold = {.frames_max = config.network.hold_packets_max, .bytes_max = config.network.hold_bytes_max};
   return host;
 }

@@ -51,6 +51,12 @@ Result<> log_level(const Text& value) {
   return fail("must be debug, info, warn or error");
 }
 
+Result<> tracking_method(const Text& value) {
+  for (const char* method : {"auto", "uffd-wp", "soft-dirty", "none"})
+    if (value == method) return {};
+  return fail("must be auto, uffd-wp, soft-dirty or none");
+}
+
 // IFNAMSIZ with its NUL is 16; the kernel's other rules are its own to check.
 Result<> link_name_or_empty(const Text& value) {
   if (value.size() > 15 || value.find_first_of("/ \t\n:") != Text::npos)
@@ -122,6 +128,7 @@ const std::vector<Rule>& rules() {
       {"network", "bridge", GODWIT_TEXT(network.bridge, link_name_or_empty, "")},
       {"network", "hold_bytes_max", GODWIT_INTEGER(network.hold_bytes_max, 64 * kMiB, 0, 16384 * kMiB)},
       {"network", "hold_packets_max", GODWIT_INTEGER(network.hold_packets_max, 65536, 0, int64_t{1} << 24)},
+      {"memory", "tracking", GODWIT_TEXT(memory.tracking, tracking_method, "auto")},
       {"runtime", "runc", GODWIT_TEXT(runtime.runc, absolute_path_or_empty, "")},
       {"runtime", "criu", GODWIT_TEXT(runtime.criu, absolute_path_or_empty, "")},
       {"runtime", "root", GODWIT_TEXT(runtime.root, absolute_path, "/run/runc")},

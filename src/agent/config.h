@@ -43,6 +43,10 @@ struct Config {
     uint64_t hold_packets_max = 0;  // and number
   } network;
 
+  struct Memory {
+    std::string tracking;  // auto, uffd-wp, soft-dirty, none
+  } memory;
+
   struct Runtime {
     std::string runc;            // absolute path; empty: found on PATH
     std::string criu;            // absolute path; empty: the one tools/bootstrap chose, else found on PATH

@@ -59,6 +59,8 @@ node2 = "10.99.1.2:7410"
 bridge = "br0"
 hold_bytes_max = 1
 hold_packets_max = 2
+[memory]
+tracking = "soft-dirty"
 [runtime]
 runc = "/r/runc"
 criu = "/r/criu"
@@ -80,6 +82,7 @@ image_bytes_max = 6000000
   EXPECT_FALSE(config->agent.data_encryption);
   EXPECT_EQ(config->agent.run_dir, "/a/run");
   EXPECT_EQ(config->agent.log_level, "debug");
+  EXPECT_EQ(config->memory.tracking, "soft-dirty");
   EXPECT_EQ(config->tls.ca, "/t/ca");
   EXPECT_EQ(config->tls.cert, "/t/cert");
   EXPECT_EQ(config->tls.key, "/t/key");
@@ -119,6 +122,8 @@ TEST(Config, ValuesOutOfRangeAreRefused) {
   EXPECT_EQ(error_of("[limits]\nmigrations_max = 0\n"), "godwit.toml:6: limits.migrations_max must be from 1 to 1024");
   EXPECT_THAT(error_of("[limits]\nmigrations_max = 99999999999999999999\n"), HasSubstr("godwit.toml:6: "));
   EXPECT_EQ(error_of("run_dir = \"run/godwit\"\n"), "godwit.toml:5: agent.run_dir must be an absolute path");
+  EXPECT_EQ(error_of("[memory]\ntracking = \"guess\"\n"),
+            "godwit.toml:6: memory.tracking must be auto, uffd-wp, soft-dirty or none");
   EXPECT_EQ(error_of("log_level = \"chatty\"\n"), "godwit.toml:5: agent.log_level must be debug, info, warn or error");
   EXPECT_EQ(error_of("socket = \"/" + std::string(107, 's') + "\"\n"),
             "godwit.toml:5: agent.socket is longer than the 107 bytes of a unix socket's path");

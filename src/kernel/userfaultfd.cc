@@ -1,7 +1,9 @@
 #include "kernel/userfaultfd.h"
 
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -67,6 +69,17 @@ UserfaultEvent event_of(const uffd_msg& message) {
 }
 
 }  // namespace
+
+Result<> check_userfaultfd() {
+  const ScopedFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+  if (!fd) return fail_errno("userfaultfd");
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features =
+      UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+  if (::ioctl(fd.get(), UFFDIO_API, &api) != 0) return fail_errno("userfaultfd with events of forks and mappings");
+  return {};
+}
 
 Result<Userfaultfd::Copied> Userfaultfd::copy(const PageRange& pages, const std::byte* contents) const {
   uffdio_copy request{};

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 
+#include "control.pb.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
 
@@ -22,6 +23,7 @@ struct Host {
   std::filesystem::path stream_log_directory;
   std::string bridge;  // target: empty means the source's name for it
   bool data_encryption = true;
+  control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
   uint64_t image_bytes_max = 0;                    // one arriving migration's images
   std::chrono::milliseconds step_timeout{60'000};  // each wait for a peer, runC or CRIU
   network::HoldBounds hold;

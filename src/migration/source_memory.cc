@@ -74,6 +74,13 @@ Result<std::unique_ptr<SourceMemory>> SourceMemory::create(Settings settings) {
   return memory;
 }
 
+std::string SourceMemory::tracking_text(control::Tracking asked) {
+  if (asked == control::TRACKING_AUTO) return tracking_name(probe_tracking());
+  const Tracking tracking = asked_tracking(asked);
+  const bool fit = tracking == Tracking::kNone || can_track(tracking);
+  return tracking_name(tracking) + std::string(fit ? " (memory.tracking)" : ", which this kernel cannot do");
+}
+
 SourceMemory::~SourceMemory() { give_up(); }
 
 void SourceMemory::use(PageSending::Settings settings) {

@@ -43,6 +43,9 @@ class SourceMemory {
   static Result<std::unique_ptr<SourceMemory>> create(Settings settings);
   ~SourceMemory();
 
+  // Of the method that ASKED, the host's configuration, comes to, for `godwit check`.
+  static std::string tracking_text(control::Tracking asked);
+
   control::Mode mode() const { return mode_; }
   uint32_t streams() const { return streams_; }
   bool awaits_pages() const { return mode_ == control::COLD || mode_ == control::PRECOPY; }

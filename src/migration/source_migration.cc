@@ -100,6 +100,7 @@ Step<> SourceMigration::check() {
   auto reply = ask("check", request, host_.step_timeout);
   if (!reply) return std::unexpected(std::move(reply.error()));
 
+  no_userfaultfd_ = reply->preflight().no_userfaultfd();
   StepFailure failure{"check", host_.node, "", {}};
   for (const peer::Problem& found : facts_.problems)
     failure.cause += (failure.cause.empty() ? "" : "; ") + found.text();
@@ -150,7 +151,14 @@ Step<> SourceMigration::prepare_memory() {
     report_.add_notes("memory went with CRIU's images, in mode cold: " + fit.error().text());
     return {};
   }
-  auto memory = SourceMemory::create({.options = request_.options,
+  if (!no_userfaultfd_.empty()) {
+    report_.add_notes(fmt::format("memory went with CRIU's images, in mode cold: {} cannot fill it in later: {}",
+                                  request_.target, no_userfaultfd_));
+    return {};
+  }
+  control::MigrateRequest options = request_.options;
+  if (options.tracking() == control::TRACKING_AUTO) options.set_tracking(host_.tracking);
+  auto memory = SourceMemory::create({.options = options,
                                       .cgroup = facts_.container.freezer_cgroup,
                                       .freezer = &*freezer_,
                                       .first_process = facts_.container.pid,
@@ -691,7 +699,7 @@ control::CheckReply check_migration(const Host& host, PeerConnector& peers, cons
   add(reply.mutable_facts(), host.node, "runc", here.runc());
   add(reply.mutable_facts(), host.node, "memory", fmt::format("{} MiB in use", facts->memory_bytes >> 20));
   auto lens = check_lens(host.lens, host.criu);
-  add(reply.mutable_facts(), host.node, "write tracking", tracking_name(probe_tracking()));
+  add(reply.mutable_facts(), host.node, "write tracking", SourceMemory::tracking_text(host.tracking));
   add(reply.mutable_facts(), host.node, "lens",
       lens ? "CRIU leaves memory to godwit" : "memory goes with CRIU's images: " + lens.error().text());
   add(reply.mutable_facts(), host.node, "processes", std::to_string(facts->processes.size()));
@@ -700,6 +708,9 @@ control::CheckReply check_migration(const Host& host, PeerConnector& peers, cons
   add(reply.mutable_facts(), target, "runc", there.runc());
   add(reply.mutable_facts(), target, "memory", fmt::format("{} MiB available", there.memory_available_bytes() >> 20));
   add(reply.mutable_facts(), target, "bridge", there.bridge());
+  add(reply.mutable_facts(), target, "userfaultfd",
+      there.no_userfaultfd().empty() ? "memory can follow the container"
+                                     : "memory goes with CRIU's images, in mode cold: " + there.no_userfaultfd());
   return reply;
 }
 

@@ -107,6 +107,7 @@ class SourceMigration {
 
   SourceFacts facts_;
   peer::HelloReply greeting_;
+  std::string no_userfaultfd_;  // why the target cannot fill in memory later; empty: it can
 
   // What has been taken, in this order; given back by undo_ or by destruction.
   std::unique_ptr<ControlChannel> control_;

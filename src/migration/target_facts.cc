@@ -16,6 +16,7 @@
 #include "base/identifier.h"
 #include "kernel/proc.h"
 #include "kernel/tmpfs.h"
+#include "kernel/userfaultfd.h"
 #include "migration/source_facts.h"
 #include "network/host_port.h"
 
@@ -79,6 +80,7 @@ class Judge {
     reply_.set_runc(runc.value_or("missing"));
     reply_.set_criu(criu_version(host_.criu).value_or("missing"));
     if (std::string text = criu_problem(host_); !text.empty()) add("criu", text);
+    if (auto serves = check_userfaultfd(); !serves) reply_.set_no_userfaultfd(serves.error().text());
     auto tmpfs = is_on_tmpfs(host_.run_directory);
     if (!tmpfs) {
       add("run_dir", tmpfs.error().text());
