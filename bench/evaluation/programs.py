@@ -16,7 +16,7 @@ import time
 from tests.support import container as containers
 from tests.support.paths import workload
 
-from .workloads import ADDRESS, NAME, WorkloadFailed, remove_everywhere, rootfs, shared_directory
+from .workloads import NAME, WorkloadFailed, fresh_address, remove_everywhere, rootfs, shared_directory
 
 POLL_S = 0.02
 
@@ -42,7 +42,7 @@ class RunningProgram:
             # The status last, by a rename: once it is there, so is the output.
             script = (f"cd /tmp; ({program.command(parameters)}) >/tmp/output; echo $? >/data/status.new; "
                       "cp /tmp/output /data/output; mv /data/status.new /data/status")
-            self.container = containers.start(lab, node, NAME, ADDRESS, ["/bin/sh", "-c", script], rootfs=program.rootfs(),
+            self.container = containers.start(lab, node, NAME, fresh_address(), ["/bin/sh", "-c", script], rootfs=program.rootfs(),
                                               options=["--bind", f"{self._directory}:/data"], output=False)
         except BaseException:
             self.close()

@@ -5,6 +5,7 @@ A workload has PARAMETERS with their defaults, memory_mib(parameters), processes
 parameters), which returns a Running.
 """
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -21,7 +22,8 @@ from tests.support.paths import TOOLS
 
 from . import podman, postgresql
 
-ADDRESS = "10.99.2.80"
+# Each container has another address: the last one's is still announced on the LAN for two seconds after its move.
+_ADDRESSES = itertools.cycle(f"10.99.2.{number}" for number in range(80, 240))
 NAME = "evaluated"
 _SHARED = pathlib.Path(f"/dev/shm/godwit-evaluation-{os.getpid()}")
 CLIENT_PACE_US = 2000  # of each connection: a freeze is seen within 2 ms, and processors are left to the migration
@@ -53,6 +55,10 @@ class Running:
     def close(self):
         """Ends the clients and removes the container wherever it is."""
         remove_everywhere(self.lab, self.container.name)
+
+
+def fresh_address():
+    return next(_ADDRESSES)
 
 
 def remove_everywhere(lab, name):
@@ -99,9 +105,10 @@ class Echo:
 
     @staticmethod
     def start(lab, node, parameters):
-        container = containers.start_echo(lab, node, name=NAME, address=ADDRESS, resident_mib=parameters["mib"],
+        address = fresh_address()
+        container = containers.start_echo(lab, node, name=NAME, address=address, resident_mib=parameters["mib"],
                                           output=False)
-        client = clients.echo_client(lab.prefix(CLIENT), host=ADDRESS, connections=parameters["connections"],
+        client = clients.echo_client(lab.prefix(CLIENT), host=address, connections=parameters["connections"],
                                      pace_us=CLIENT_PACE_US)
         return _Watched(lab, container, client)
 
@@ -130,11 +137,12 @@ class Redis:
 
     @staticmethod
     def start(lab, node, parameters, engine="runc"):
+        address = fresh_address()
         if engine == "podman":
-            container = podman.start_redis(lab, node, NAME, ADDRESS, containers.redis_rootfs())
+            container = podman.start_redis(lab, node, NAME, address, containers.redis_rootfs())
         else:
-            container = containers.start_redis(lab, node, name=NAME, address=ADDRESS, output=False)
-        client = clients.redis_client(lab.prefix(CLIENT), host=ADDRESS, connections=parameters["connections"],
+            container = containers.start_redis(lab, node, name=NAME, address=address, output=False)
+        client = clients.redis_client(lab.prefix(CLIENT), host=address, connections=parameters["connections"],
                                       pace_us=CLIENT_PACE_US)
         return _Filled(lab, container, client, parameters["mib"])
 
@@ -150,12 +158,13 @@ class Memcached:
 
     @staticmethod
     def start(lab, node, parameters):
-        command = ["/usr/bin/memcached", "-u", "root", "-l", ADDRESS, "-p", str(MEMCACHED_PORT), "-m",
+        address = fresh_address()
+        command = ["/usr/bin/memcached", "-u", "root", "-l", address, "-p", str(MEMCACHED_PORT), "-m",
                    str(parameters["mib"] * 2 + 64), "-t", str(max(1, parameters["threads"]))]
-        container = containers.start(lab, node, NAME, ADDRESS, command, rootfs=rootfs("memcached"), output=False)
-        lab.await_port(ADDRESS, MEMCACHED_PORT)
+        container = containers.start(lab, node, NAME, address, command, rootfs=rootfs("memcached"), output=False)
+        lab.await_port(address, MEMCACHED_PORT)
         client = MeasuringClient([*lab.prefix(CLIENT), sys.executable,
-                                  str(pathlib.Path(__file__).with_name("memcached_client.py")), ADDRESS,
+                                  str(pathlib.Path(__file__).with_name("memcached_client.py")), address,
                                   str(MEMCACHED_PORT), str(parameters["connections"])])
         return _Filled(lab, container, client, parameters["mib"])
 
@@ -168,7 +177,7 @@ class _Paced(Running):
         self._checkers = []
         try:
             for number in range(processes):
-                lab.await_port(ADDRESS, containers.CHECKER_PORT + number)
+                lab.await_port(container.address, containers.CHECKER_PORT + number)
                 self._checkers.append(Checker(lab, container, containers.CHECKER_PORT + number))
         except BaseException:
             self.close()
@@ -215,6 +224,7 @@ class Writer:
 
     @staticmethod
     def start(lab, node, parameters):
+        address = fresh_address()
         count = max(1, parameters["processes"])
         flags = (f"--bytes {parameters['mib'] * 1048576 // count} --rate {parameters['rate_mb'] * 1000000 // count} "
                  f"--threads {parameters['threads']} --pattern {parameters['pattern']} --check 0")
@@ -222,7 +232,7 @@ class Writer:
                          for number in range(1, count))
         command = ["/bin/sh", "-c", f"{others}exec /data/page_checker --port {containers.CHECKER_PORT} {flags}"]
         programs = pathlib.Path(containers.workload_rootfs(), "bin")
-        container = containers.start(lab, node, NAME, ADDRESS, command, rootfs=containers.busybox_rootfs(),
+        container = containers.start(lab, node, NAME, address, command, rootfs=containers.busybox_rootfs(),
                                      options=["--bind", f"{programs}:/data"], output=False)
         return _Paced(lab, container, count)
 
@@ -238,9 +248,10 @@ class Stream:
 
     @staticmethod
     def start(lab, node, parameters):
+        address = fresh_address()
         command = ["/bin/stream_like", "--port", str(containers.CHECKER_PORT), "--bytes",
                    str(parameters["mib"] * 1048576), "--kernel", parameters["kernel"], "--huge", str(parameters["huge"])]
-        container = containers.start(lab, node, NAME, ADDRESS, command, rootfs=containers.workload_rootfs(),
+        container = containers.start(lab, node, NAME, address, command, rootfs=containers.workload_rootfs(),
                                      output=False)
         return _Paced(lab, container)
 
@@ -262,17 +273,17 @@ class Postgresql:
 
 class _Database(Running):
     def __init__(self, lab, node, parameters, directory):
-        root = rootfs("postgresql")
+        root, address = rootfs("postgresql"), fresh_address()
         self._directory = directory
         self._bench = None
         postgresql.prepare(directory, root)
-        container = containers.start(lab, node, NAME, ADDRESS, postgresql.server_command(ADDRESS, parameters),
+        container = containers.start(lab, node, NAME, address, postgresql.server_command(address, parameters),
                                      rootfs=root, options=["--bind", f"{directory / 'data'}:/data"], output=False,
                                      edit=postgresql.run_as_its_user)
         super().__init__(lab, container)
         try:
-            lab.await_port(ADDRESS, postgresql.PORT, 60)
-            self._bench = postgresql.Load(lab, root, directory, ADDRESS, parameters)
+            lab.await_port(address, postgresql.PORT, 60)
+            self._bench = postgresql.Load(lab, root, directory, address, parameters)
         except BaseException as error:
             self.close()
             if isinstance(error, (LabError, OSError, postgresql.LoadFailed)):
