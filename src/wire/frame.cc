@@ -50,6 +50,23 @@ Result<Bounds> bounds_of(FrameType type) {
                     .runs_max = kRunsPerFrame};
     case FrameType::kMemoryMap:
       return Bounds{.index_max = kSpaceIdMax, .length_min = 0, .length_max = kFramePayloadMax};
+    case FrameType::kContent:
+      return Bounds{.index_max = kTmpfsMountsMax - 1,
+                    .length_min = kInodeBytes + 1,
+                    .length_max = kFramePayloadMax,
+                    .offset_max = kImageBytesMax};
+    case FrameType::kContentZero:
+      return Bounds{.index_max = kTmpfsMountsMax - 1,
+                    .length_min = 2 * kInodeBytes,
+                    .length_max = 2 * kInodeBytes,
+                    .offset_max = kImageBytesMax};
+    case FrameType::kFileTree:
+      return Bounds{.index_max = kTmpfsMountsMax - 1, .length_min = 1, .length_max = kFramePayloadMax};
+    case FrameType::kFileTreeEnd:
+      return Bounds{
+          .index_max = kTmpfsMountsMax - 1, .length_min = 0, .length_max = 0, .offset_max = kFileTreeBytesMax};
+    case FrameType::kContentEnd:
+      return Bounds{.index_max = kTmpfsMountsMax, .length_min = 0, .length_max = 0};
     case FrameType::kRoundEnd:
       return Bounds{.index_max = kRoundsMax, .length_min = 0, .length_max = 0};
     case FrameType::kMapsEnd:

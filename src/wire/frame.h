@@ -30,6 +30,15 @@
 //   PageRequest target to source, channel N+1: index = address space; count = runs; payload = runs of owed pages that
 //               the container waits for
 //
+// Files of tmpfs mounts, on a connection of its own (kFilesChannel). index = number of the mount in Prepare:
+//
+//   Content     offset = place in the file; payload = u64 inode number, then whole pages of its content
+//   ContentZero the same, but of zeros: payload = u64 inode number, u64 bytes, whole pages
+//   FileTree    payload = part of the mount's peer.FileTree. The container stands still; content that comes after the
+//               tree is of files that were open for writing
+//   FileTreeEnd the tree is complete; offset = its bytes
+//   ContentEnd  index = number of mounts; all is here
+//
 // An unknown type, and anything but zero where zero is asked for, is an error: a sender uses only
 // what the lower minor version of both sides has. A receiver closes the connection on any error.
 #pragma once
@@ -59,7 +68,13 @@ inline constexpr uint32_t kSpaceIdMax = uint32_t{1} << 22;
 inline constexpr uint32_t kSpacesMax = uint32_t{1} << 16;
 inline constexpr uint32_t kRoundsMax = 10'000;
 
-inline constexpr uint32_t kImageFilesMax = 4096;
+inline constexpr uint16_t kFilesChannel = 63;  // the last one, wire/hello.h
+inline constexpr uint32_t kTmpfsMountsMax = 64;
+inline constexpr uint32_t kInodeBytes = 8;
+inline constexpr uint64_t kFileTreeBytesMax = uint64_t{64} << 20;
+
+// CRIU writes one for each TCP connection; a port has no more.
+inline constexpr uint32_t kImageFilesMax = uint32_t{1} << 16;
 inline constexpr size_t kImageNameBytesMax = 128;
 // 1 TiB, for one file and for all: no sum of offset and length can overflow.
 inline constexpr uint64_t kImageBytesMax = uint64_t{1} << 40;
@@ -77,6 +92,11 @@ enum class FrameType : uint8_t {
   kMapsEnd = 20,
   kPagesEnd = 21,
   kPageRequest = 22,
+  kContent = 32,
+  kContentZero = 33,
+  kFileTree = 34,
+  kFileTreeEnd = 35,
+  kContentEnd = 36,
 };
 
 // How the contents of a Pages frame are packed.

@@ -36,6 +36,11 @@ TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
            FrameHeader{FrameType::kMapsEnd, kSpacesMax},
            FrameHeader{FrameType::kFrozen},
            FrameHeader{FrameType::kPagesEnd},
+           FrameHeader{FrameType::kContent, kTmpfsMountsMax - 1, kImageBytesMax - kFramePayloadMax, kFramePayloadMax},
+           FrameHeader{FrameType::kContentZero, 0, 4096, 2 * kInodeBytes},
+           FrameHeader{FrameType::kFileTree, 0, 0, kFramePayloadMax},
+           FrameHeader{FrameType::kFileTreeEnd, 0, kFileTreeBytesMax},
+           FrameHeader{FrameType::kContentEnd, kTmpfsMountsMax},
        }) {
     auto decoded = decode_frame_header(encoded(header));
     ASSERT_TRUE(decoded) << decoded.error().text();
@@ -57,6 +62,12 @@ TEST(FrameHeader, BeyondAnyLimitIsAnError) {
            FrameHeader{FrameType::kFileEnd, 0, 0, 1},
            FrameHeader{FrameType::kFileEnd, 0, kImageBytesMax + 1, 0},
            FrameHeader{FrameType::kImagesEnd, kImageFilesMax + 1, 0, 0},
+           FrameHeader{FrameType::kContent, kTmpfsMountsMax, 0, 4096},
+           FrameHeader{FrameType::kContent, 0, 0, kInodeBytes},
+           FrameHeader{FrameType::kContentZero, 0, 0, kInodeBytes},
+           FrameHeader{FrameType::kFileTree, kTmpfsMountsMax, 0, 1},
+           FrameHeader{FrameType::kFileTreeEnd, 0, kFileTreeBytesMax + 1},
+           FrameHeader{FrameType::kContentEnd, kTmpfsMountsMax + 1},
            FrameHeader{FrameType{0}, 0, 0, 0},
            FrameHeader{FrameType{15}, 0, 0, 0},
            FrameHeader{FrameType{23}, 0, 0, 0},
