@@ -53,7 +53,7 @@ CLI::Option* add_option(CLI::App& command, const std::string& name, const std::s
 
 template <typename Value, size_t kCount>
 CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                        const std::array<Choice<Value>, kCount>& choices, std::function<void(Value)> set) {
+                        const std::array<Choice<Value>, kCount>& choices, const std::function<void(Value)>& set) {
   std::string names;
   for (const auto& choice : choices) names += (names.empty() ? "" : "|") + std::string(choice.name);
   return add_option(command, name, description, names, "one of " + names, [&choices, set](const std::string& text) {

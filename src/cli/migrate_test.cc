@@ -146,7 +146,7 @@ TEST(Migrate, EveryRoundLeavesALine) {
     for (uint32_t number : {1, 2}) {
       control::Progress progress = progress_event(kId, "rounds", number == 1 ? 0 : 4096);
       progress.set_round(number);
-      progress.mutable_round_ended()->set_pages(100 * number);
+      progress.mutable_round_ended()->set_pages(uint64_t{100} * number);
       call.send(progress);
     }
     call.send(report_with("migrated"));

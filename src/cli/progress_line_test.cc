@@ -79,7 +79,7 @@ TEST_F(ProgressLine, PlainLinesSayThePhaseAndTheTime) {
 control::Round some_round() {
   control::Round round;
   round.set_pages(1200);
-  round.set_bytes(1200 * 4096);
+  round.set_bytes(uint64_t{1200} * 4096);
   round.set_ms(12);
   round.set_dirty_pages_per_second(2560);
   round.set_estimated_downtime_ms(21.5);

@@ -28,7 +28,7 @@ class Latencies {
   }
 
  private:
-  static constexpr unsigned kSteps = 8;  // for each doubling
+  static constexpr size_t kSteps = 8;  // for each doubling
   static size_t bucket(uint64_t value) {
     if (value < kSteps) return value;
     const unsigned power = static_cast<unsigned>(std::bit_width(value)) - 4;  // value >> power is 8 to 15

@@ -63,8 +63,8 @@ TEST(OwedPages, PagesNeverOwedAreNotTaken) {
 
 TEST(OwedPages, AStreamGoesOnWhereTheContainerIs) {
   OwedPages owed(1);
-  owed.add(1, {{page(0), 512 * 10}});
-  (void)owed.take_requested(1, {page(512 * 7), 1});
+  owed.add(1, {{page(0), 10 * kRegionPages}});
+  (void)owed.take_requested(1, {page(7 * kRegionPages), 1});
   auto batch = owed.take(0, 512);
   ASSERT_TRUE(batch);
   EXPECT_EQ(batch->pages.front().start, page(512 * 7 + 1));

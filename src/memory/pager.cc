@@ -82,8 +82,8 @@ void for_each_slot(SlotTable& table, const PageRange& pages, Work work) {
 
 }  // namespace
 
-Result<std::unique_ptr<Pager>> Pager::start(Settings settings, const std::filesystem::path& socket) {
-  std::unique_ptr<Pager> pager(new Pager(std::move(settings)));
+Result<std::unique_ptr<Pager>> Pager::start(const Settings& settings, const std::filesystem::path& socket) {
+  std::unique_ptr<Pager> pager(new Pager(settings));
   TRY_ASSIGN(pager->listener_, listen_unix(socket, SOCK_STREAM));
   pager->stop_event_.reset(::eventfd(0, EFD_CLOEXEC));
   pager->wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -45,7 +45,7 @@ class Pager {
     std::function<void(int number)> drop = nullptr;
   };
   // Listens at SOCKET, lazy-pages.socket in CRIU's work directory.
-  static Result<std::unique_ptr<Pager>> start(Settings settings, const std::filesystem::path& socket);
+  static Result<std::unique_ptr<Pager>> start(const Settings& settings, const std::filesystem::path& socket);
   ~Pager();  // stops
   Pager(const Pager&) = delete;
   Pager& operator=(const Pager&) = delete;
@@ -95,7 +95,7 @@ class Pager {
     bool gone = false;
   };
 
-  explicit Pager(Settings settings)
+  explicit Pager(const Settings& settings)
       : store_(settings.store),
         arena_(store_.arena()),
         request_(settings.request),

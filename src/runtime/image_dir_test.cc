@@ -163,7 +163,7 @@ TEST_F(ImageDirTest, ReservedMemoryBecomesTheFirstLargeFile) {
   must(writer_.end(0, 4));
   must(writer_.begin(1, "pages-1.img"));
   must(writer_.data(1, 0, pages(2, 'p')));
-  must(writer_.end(1, 2 * 4096));
+  must(writer_.end(1, uint64_t{2} * 4096));
   EXPECT_EQ(must(read_file(to() / "core.img")), "core");
   EXPECT_EQ(must(read_file(to() / "pages-1.img")), pages(2, 'p'));
 }

@@ -37,7 +37,7 @@ void encode_page_runs(std::span<const PageRun> runs, std::string& out) {
 }
 
 Result<std::vector<PageRun>> decode_page_runs(std::string_view bytes, uint32_t count, bool limit_contents) {
-  if (count > kRunsPerFrame || bytes.size() != count * kRunBytes) return fail("runs of another length");
+  if (count > kRunsPerFrame || bytes.size() != size_t{count} * kRunBytes) return fail("runs of another length");
   std::vector<PageRun> runs;
   runs.reserve(count);
   for (uint32_t i = 0; i < count; ++i) {
