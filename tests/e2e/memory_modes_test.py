@@ -71,3 +71,16 @@ def test_tracking_can_be_chosen_and_the_report_says_it(lab, keep, tracking):
         assert migration.migrated, migration.why()
         memory.assert_right()
     assert migration.report["tracking"] == tracking
+
+
+def test_tracking_that_the_kernel_lacks_is_refused_before_anything_is_touched(lab, keep):
+    checker = keep(containers.start_checker(lab, "node1", "page_checker", bytes=16 << 20, rate=10 << 20))
+    checked = lab.exec("node1", "godwit", "check", checker.name, "--to", "node2").stdout
+    if "soft-dirty" in checked:
+        pytest.skip("this kernel has soft-dirty bits")
+    with Checker(lab, checker) as memory:
+        migration = migrate(lab, checker, "node2", mode="hybrid", options=["--tracking", "soft-dirty"])
+        memory.assert_right()
+    assert not migration.migrated and "cannot find written memory by soft-dirty" in migration.why()
+    assert "freeze" not in migration.report["phases"] and "rounds" not in migration.report["phases"]
+    assert_runs_on(lab, checker, "node1", not_on="node2")
