@@ -70,6 +70,12 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.step_timeout = config.limits.step_timeout;
   host.tracking = tracking_of(config.memory.tracking);
   host.hold = {.frames_max = config.network.hold_packets_max, .bytes_max = config.network.hold_bytes_max};
+  host.links = config.links;
+  host.hooks = {.attached = config.hooks.attached,
+                .detached = config.hooks.detached,
+                .rolled_back = config.hooks.rolled_back,
+                .limit = config.hooks.timeout};
+  host.cni = {.conf_dir = config.cni.conf_dir, .bin_dir = config.cni.bin_dir, .cache_dir = config.cni.cache_dir};
   return host;
 }
 

@@ -64,6 +64,11 @@ Result<> link_name_or_empty(const Text& value) {
   return {};
 }
 
+Result<> link_name(const Text& value) {
+  if (value.empty()) return fail("must not be empty");
+  return link_name_or_empty(value);
+}
+
 Result<> any_text(const Text&) { return {}; }
 
 // --- The table -----------------------------------------------------------------------------------
@@ -111,6 +116,8 @@ struct Rule {
 // - hold: 64 MiB is what a 10 Gbit/s link delivers in 50 ms; 65536 packets the same in 1 kB
 // packets.
 // - step timeout: CRIU needs seconds for thousands of processes, never a minute.
+// - hook timeout: what a call to a controller may take; a client may be waiting for it.
+// - cni: where Debian's packages put them.
 // - idle timeout: twice what TCP takes to notice a dead peer (kPeerDeadAfter).
 const std::vector<Rule>& rules() {
   static const std::vector<Rule> table = {
@@ -128,6 +135,14 @@ const std::vector<Rule>& rules() {
       {"network", "bridge", GODWIT_TEXT(network.bridge, link_name_or_empty, "")},
       {"network", "hold_bytes_max", GODWIT_INTEGER(network.hold_bytes_max, 64 * kMiB, 0, 16384 * kMiB)},
       {"network", "hold_packets_max", GODWIT_INTEGER(network.hold_packets_max, 65536, 0, int64_t{1} << 24)},
+      {"hooks", "attached", GODWIT_TEXT(hooks.attached, absolute_path_or_empty, "")},
+      {"hooks", "detached", GODWIT_TEXT(hooks.detached, absolute_path_or_empty, "")},
+      {"hooks", "rolled_back", GODWIT_TEXT(hooks.rolled_back, absolute_path_or_empty, "")},
+      {"hooks", "timeout_s",
+       IntegerRule{[](Config& c, int64_t s) { c.hooks.timeout = std::chrono::seconds(s); }, 10, 1, 30}},
+      {"cni", "conf_dir", GODWIT_TEXT(cni.conf_dir, absolute_path, "/etc/cni/net.d")},
+      {"cni", "bin_dir", GODWIT_TEXT(cni.bin_dir, absolute_path, "/usr/lib/cni")},
+      {"cni", "cache_dir", GODWIT_TEXT(cni.cache_dir, absolute_path, "/var/lib/cni")},
       {"memory", "tracking", GODWIT_TEXT(memory.tracking, tracking_method, "auto")},
       {"runtime", "runc", GODWIT_TEXT(runtime.runc, absolute_path_or_empty, "")},
       {"runtime", "criu", GODWIT_TEXT(runtime.criu, absolute_path_or_empty, "")},
@@ -153,11 +168,12 @@ const Rule* find_rule(std::string_view section, std::string_view key) {
   return nullptr;
 }
 
-// [peers] is a section, but its keys are names.
+// [peers] and [links] are sections whose keys are names.
 constexpr std::string_view kPeers = "peers";
+constexpr std::string_view kLinks = "links";
 
 bool is_section(std::string_view name) {
-  if (name == kPeers) return true;
+  if (name == kPeers || name == kLinks) return true;
   for (const Rule& rule : rules())
     if (rule.section == name && !name.empty()) return true;
   return false;
@@ -189,18 +205,27 @@ class Reader {
   }
 
   Result<> read_section(std::string_view section, const toml::table& table) {
-    for (const auto& [key, node] : table) TRY(section == kPeers ? read_peer(key, node) : read_key(section, key, node));
+    for (const auto& [key, node] : table) {
+      if (section == kPeers) {
+        TRY(read_named(section, key, node, node_name, address, config_.peers));
+      } else if (section == kLinks) {
+        TRY(read_named(section, key, node, link_name, link_name, config_.links));
+      } else {
+        TRY(read_key(section, key, node));
+      }
+    }
     return {};
   }
 
-  Result<> read_peer(const toml::key& key, const toml::node& node) {
-    const std::string name(key.str());
-    if (auto good = node_name(name); !good) return fail_at(key.source(), "peers: " + good.error().text());
+  Result<> read_named(std::string_view section, const toml::key& key, const toml::node& node, const Check& check_key,
+                      const Check& check_value, std::map<std::string, std::string>& entries) {
+    const std::string name(key.str()), where = std::string(section);
+    if (auto good = check_key(name); !good) return fail_at(key.source(), where + ": " + good.error().text());
     const auto* value = node.as_string();
-    if (value == nullptr) return fail_at(node.source(), "peers." + name + " must be a string");
-    if (auto good = address(value->get()); !good)
-      return fail_at(node.source(), "peers." + name + ": " + good.error().text());
-    config_.peers[name] = value->get();
+    if (value == nullptr) return fail_at(node.source(), where + "." + name + " must be a string");
+    if (auto good = check_value(value->get()); !good)
+      return fail_at(node.source(), where + "." + name + ": " + good.error().text());
+    entries[name] = value->get();
     return {};
   }
 
@@ -290,6 +315,8 @@ std::vector<ConfigKey> config_keys() {
   for (const Rule& rule : rules()) {
     if (rule.section == "network" && (keys.empty() || keys.back().name.starts_with("tls.")))
       keys.push_back({"peers.NAME", "string", ""});
+    if (rule.section == "hooks" && keys.back().name.starts_with("network."))
+      keys.push_back({"links.NAME", "string", ""});
     keys.push_back(describe(rule));
   }
   return keys;

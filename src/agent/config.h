@@ -43,6 +43,21 @@ struct Config {
     uint64_t hold_packets_max = 0;  // and number
   } network;
 
+  std::map<std::string, std::string> links;  // bridges and macvlan parents: name on other hosts to name on this one
+
+  struct Hooks {  // absolute paths; empty: none
+    std::string attached;
+    std::string detached;
+    std::string rolled_back;
+    std::chrono::seconds timeout;
+  } hooks;
+
+  struct Cni {
+    std::string conf_dir;   // network configurations
+    std::string bin_dir;    // plugins
+    std::string cache_dir;  // where managers keep results
+  } cni;
+
   struct Memory {
     std::string tracking;  // auto, uffd-wp, soft-dirty, none
   } memory;

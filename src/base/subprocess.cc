@@ -104,6 +104,10 @@ void Subprocess::kill() {
   if (pid_ > 0) ::kill(pid_, SIGKILL);
 }
 
+void Subprocess::kill_group() {
+  if (pid_ > 0) ::kill(-pid_, SIGKILL);
+}
+
 Result<int> Subprocess::wait() {
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0) {
@@ -151,9 +155,11 @@ Result<CommandOutput> run_command(Command command, milliseconds limit) {
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) return fail_errno("poll");
     if (ready == 0 && status) break;
-    if (ready == 0)
+    if (ready == 0) {
+      if (command.kill_group) child.kill_group();
       return fail(command.log_name() + " did not finish within " + std::to_string(limit.count()) +
                   " ms and was killed");
+    }
     for (int i = 0; i < 2; ++i) {
       if (items[i].revents == 0) continue;
       char buffer[16384];

@@ -20,6 +20,7 @@ struct Command {
   int stdin_fd = -1;                                                  // borrowed; -1 is /dev/null
   int stdout_fd = -1;                                                 // borrowed; -1 is /dev/null
   int stderr_fd = -1;                                                 // borrowed; -1 is /dev/null
+  bool kill_group = false;  // run_command at its limit: also what the program started, if still in its process group
   std::string log_name() const { return argv.empty() ? "?" : argv[0]; }
 };
 
@@ -39,6 +40,7 @@ class Subprocess {
   // Empty when DEADLINE passed first; the child then still runs.
   Result<std::optional<int>> wait_until(Deadline deadline);
   void kill();
+  void kill_group();  // and what it started; each child leads a group of its own
 
  private:
   Subprocess(pid_t pid, ScopedFd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}

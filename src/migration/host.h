@@ -4,9 +4,12 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include "control.pb.h"
+#include "migration/hooks.h"
+#include "network/cni.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
 
@@ -27,6 +30,9 @@ struct Host {
   uint64_t image_bytes_max = 0;                    // one arriving migration's images
   std::chrono::milliseconds step_timeout{60'000};  // each wait for a peer, runC or CRIU
   network::HoldBounds hold;
+  std::map<std::string, std::string> links;  // bridges and macvlan parents: name on other hosts to name here
+  HookPrograms hooks;
+  network::CniPaths cni;
 };
 
 }  // namespace godwit

@@ -130,6 +130,9 @@ Result<SourceFacts> collect_source_facts(const Host& host, const std::string& co
   facts.simple_cgroups = has_simple_cgroups(facts);
 
   look_at_network(facts);
+  if (facts.spec.netns_path) facts.cni = network::find_cni_attachments(host.cni, *facts.spec.netns_path);
+  if (std::string text = hook_problem(host.hooks); !text.empty())
+    facts.problems.push_back(problem("hooks", host.node + ": " + text));
   for (peer::Problem& found : find_obstacles(facts.processes, facts.streams))
     facts.problems.push_back(std::move(found));
   if (std::string text = criu_problem(host); !text.empty()) facts.problems.push_back(problem("criu", text));
@@ -148,6 +151,10 @@ peer::Preflight preflight_message(const Host& host, const SourceFacts& facts) {
     message.set_bridge(facts.ports[0].bridge);
     message.set_mtu(facts.ports[0].mtu);
   }
+  for (const peer::Link& link : facts.network.links())
+    if (!link.loopback()) *message.add_links() = link;
+  for (const peer::Address& address : facts.network.addresses()) *message.add_addresses() = address;
+  for (const peer::CniAttachment& attachment : facts.cni) *message.add_cni() = attachment;
   for (const peer::Stream& stream : facts.streams) *message.add_streams() = stream;
   utsname kernel{};
   ::uname(&kernel);

@@ -22,6 +22,7 @@ struct SourceFacts {
   std::vector<peer::Stream> streams;
   std::vector<network::HostPort> ports;
   peer::NetworkState network;
+  std::vector<peer::CniAttachment> cni;  // of the namespace
   uint64_t memory_bytes = 0;
   bool simple_cgroups = false;          // peer::Prepare
   std::vector<peer::Problem> problems;  // found on this side

@@ -51,9 +51,15 @@ control::Report SourceMigration::run() {
   disk_bytes_before_ = disk_bytes_written();
   const Step<> result = migrate();
   if (result) {
+    auto hook = start_hook(host_.hooks, hook_facts_of(HookPhase::kDetached));
     finish();
+    if (std::string note = hook.get(); !note.empty()) report_.add_notes(note);
   } else {
     undo_.roll_back();
+    const bool moved = frozen_at_ != Clock::time_point();
+    if (moved)
+      if (std::string note = start_hook(host_.hooks, hook_facts_of(HookPhase::kRolledBack)).get(); !note.empty())
+        report_.add_notes(note);
   }
   return report(result);
 }
@@ -69,6 +75,14 @@ Step<> SourceMigration::migrate() {
   if (auto step = commit(); !step) return step;
   undo_.commit();  // the container runs on the target
   return {};
+}
+
+HookFacts SourceMigration::hook_facts_of(HookPhase phase) const {
+  HookFacts facts = hook_facts(phase, request_.container, request_.id, facts_.network);
+  facts.node = host_.node;
+  facts.other = request_.target;
+  facts.netns = facts_.spec.netns_path.value_or("");
+  return facts;
 }
 
 // --- Before anything is touched ---------------------------------------------------------------------------
@@ -172,12 +186,15 @@ Step<> SourceMigration::prepare_memory() {
 }
 
 Step<> SourceMigration::prepare_here() {
-  auto detachment = network::PortDetachment::prepare(facts_.ports);
+  auto netns = open_netns(*facts_.spec.netns_path);
+  if (!netns) return failed_here("prepare", std::move(netns.error()));
+  auto detachment = network::PortDetachment::prepare(facts_.ports, netns->get());
   if (!detachment) return failed_here("prepare", std::move(detachment.error()));
   detachment_.emplace(std::move(*detachment));
   auto hold = network::FrameHold::prepare(facts_.ports, facts_.network, request_.id, host_.hold);
   if (!hold) return failed_here("prepare", std::move(hold.error()));
   hold_.emplace(std::move(*hold));
+  for (const std::string& note : hold_->notes()) report_.add_notes(note);
   return start_checkpoint();
 }
 
@@ -510,8 +527,13 @@ void SourceMigration::finish() {
 }
 
 void SourceMigration::remove_network() {
-  for (const network::HostPort& port : facts_.ports)
+  for (const peer::CniAttachment& attachment : facts_.cni)
+    if (auto released = network::release_cni(host_.cni, attachment, *facts_.spec.netns_path); !released)
+      report_.add_notes(released.error().text());
+  for (const network::HostPort& port : facts_.ports) {
+    if (port.macvlan) continue;  // its parent is the host's
     if (auto removed = network::remove_link(port.index, port.name); !removed) report_.add_notes(removed.error().text());
+  }
   if (auto removed = remove_named_netns(*facts_.spec.netns_path); !removed) report_.add_notes(removed.error().text());
 }
 

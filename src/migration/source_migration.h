@@ -88,6 +88,7 @@ class SourceMigration {
   Result<std::unique_ptr<DataConnection>> open_connection(uint16_t channel);
   bool ask_for_outcome();  // true: the container runs on the target
   void remove_network();
+  HookFacts hook_facts_of(HookPhase phase) const;
 
   Step<peer::TargetMessage> ask(const std::string& step, const peer::SourceMessage& request,
                                 std::chrono::milliseconds limit);

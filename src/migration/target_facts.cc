@@ -18,7 +18,7 @@
 #include "kernel/tmpfs.h"
 #include "kernel/userfaultfd.h"
 #include "migration/source_facts.h"
-#include "network/host_port.h"
+#include "migration/target_links.h"
 
 namespace godwit {
 
@@ -119,12 +119,13 @@ class Judge {
   }
 
   void check_network() {
-    if (request_.bridge().empty()) return;  // a problem of the source's, which says so
-    const std::string bridge = bridge_on_target(host_, request_);
-    reply_.set_bridge(bridge);
-    if (auto found = network::find_bridge(bridge); !found)
-      add("bridge", fmt::format("{} on {}; network.bridge in its godwit.toml names the bridge to use",
-                                found.error().text(), host_.node));
+    if (std::string text = hook_problem(host_.hooks); !text.empty()) add("hooks", host_.node + ": " + text);
+    if (!request_.bridge().empty()) reply_.set_bridge(bridge_here(host_, request_.bridge()));
+    for (peer::Problem& found : judge_links(host_, request_)) *reply_.add_problems() = std::move(found);
+    for (const peer::CniAttachment& attachment : request_.cni())
+      if (std::string text = network::cni_problem(host_.cni, attachment); !text.empty())
+        add("cni", text + " on " + host_.node);
+    if (request_.cni_size() > network::kCniAttachmentsMax) add("cni", "the source names too many attachments");
   }
 
   void check_spec(const OciSpec& spec) {
@@ -191,10 +192,6 @@ class Judge {
 }  // namespace
 
 peer::PreflightReply judge(const Host& host, const peer::Preflight& request) { return Judge(host, request).run(); }
-
-std::string bridge_on_target(const Host& host, const peer::Preflight& request) {
-  return host.bridge.empty() ? request.bridge() : host.bridge;
-}
 
 fs::path own_bundle_directory(const Host& host, const std::string& container) {
   return host.run_directory / "bundles" / container;

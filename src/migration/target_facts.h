@@ -19,9 +19,6 @@ peer::PreflightReply judge(const Host& host, const peer::Preflight& request);
 std::filesystem::path bundle_on_target(const Host& host, const peer::Preflight& request);
 std::filesystem::path own_bundle_directory(const Host& host, const std::string& container);
 
-// The bridge that the container's interfaces are attached to here.
-std::string bridge_on_target(const Host& host, const peer::Preflight& request);
-
 // Bytes of images a container of MEMORY_BYTES may send: pages, their index, the contents of its tmpfs mounts, and
 // what is counted as file-backed.
 uint64_t image_bytes_for(uint64_t memory_bytes);

@@ -101,11 +101,17 @@ TEST_F(JudgeTest, OnlyProcessorFeaturesThatProgramsUseMatter) {
 
 TEST_F(JudgeTest, TheBridgeIsTheSourcesUnlessTheConfigurationNamesOne) {
   EXPECT_THAT(problems("bridge"), IsEmpty());  // the source says itself that there is none
-  request_.set_bridge("gwt-none0");
+  peer::Link& link = *request_.add_links();
+  link.set_name("eth0");
+  link.set_mac("\x02\x01\x02\x03\x04\x05");
+  link.set_bridge("gwt-none0");
   EXPECT_THAT(problems("bridge"), Contains(HasSubstr("gwt-none0")));
   host_.bridge = "gwt-none1";
   EXPECT_THAT(problems("bridge"), Contains(HasSubstr("gwt-none1")));
-  EXPECT_EQ(bridge_on_target(host_, request_), "gwt-none1");
+  host_.links["gwt-none0"] = "gwt-none2";
+  EXPECT_THAT(problems("bridge"), Contains(HasSubstr("gwt-none2, for the container's eth0, does not exist")));
+  request_.mutable_links()->Add()->set_mac("short");
+  EXPECT_THAT(problems("network"), Contains(HasSubstr("six bytes")));
 }
 
 TEST_F(JudgeTest, TheSameRootFileSystemIsNoProblem) {

@@ -14,6 +14,7 @@
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
 #include "migration/target_facts.h"
+#include "migration/target_links.h"
 #include "migration/target_record.h"
 #include "network/announce.h"
 #include "network/frame_delivery.h"
@@ -165,10 +166,13 @@ Result<> TargetMigration::prepare_directories() {
 }
 
 Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
-  network_state_ = state;
-  TRY_ASSIGN(auto network,
-             network::RecreatedNamespace::create(state, *spec_.netns_path, bridge_on_target(host_, preflight_), id()));
+  network_state_ = with_links_here(host_, state);
+  TRY_ASSIGN(auto network, network::RecreatedNamespace::create(network_state_, *spec_.netns_path, id()));
   network_.emplace(std::move(network));
+  for (const peer::CniAttachment& attachment : preflight_.cni()) {
+    TRY_ASSIGN(auto allocation, network::CniAllocation::add(host_.cni, attachment, *spec_.netns_path));
+    cni_.push_back(std::move(allocation));
+  }
   TRY_ASSIGN(auto announcer, network::Announcer::open(network_->netns_fd(), state));
   announcer_.emplace(std::move(announcer));
   TRY_ASSIGN(auto sender, network::FrameSender::open());
@@ -342,6 +346,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
   const Stopwatch attach_watch;
   auto attached = attach_network();
+  hook_ = start_hook(host_.hooks, attached_facts());
   bridge_->release(CriuPoint::kNetworkUnlock);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
   if (!alive) return std::unexpected(criu_error("resume", alive.error()));
@@ -376,6 +381,14 @@ Result<> TargetMigration::guard_memory() {
   return fail("the container is in no cgroup that can be frozen");
 }
 
+HookFacts TargetMigration::attached_facts() const {
+  HookFacts facts = hook_facts(HookPhase::kAttached, preflight_.container(), id(), network_state_);
+  facts.node = host_.node;
+  facts.other = hello_.node();
+  facts.netns = *spec_.netns_path;
+  return facts;
+}
+
 Result<> TargetMigration::attach_network() {
   TRY(network_->attach());
   return announcer_->send();
@@ -405,6 +418,9 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   peer::TargetMessage message;
   peer::FinishReply& reply = *message.mutable_finish();
   if (auto delivered = deliver_frames(finish.frames()); !delivered) remember_error(delivered.error().text());
+  network_->end_delivery();
+  for (network::CniAllocation& allocation : cni_)
+    if (auto kept = allocation.commit(); !kept) reply.add_notes(kept.error().text());
   auto figure = [&](const char* name, double value) {
     peer::Figure* entry = reply.add_figures();
     entry->set_name(name);
@@ -414,6 +430,8 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
     std::lock_guard lock(mutex_);
     if (!error_.empty()) reply.add_notes(error_);
   }
+  if (hook_.valid())
+    if (std::string note = hook_.get(); !note.empty()) reply.add_notes(note);
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended || **ended != 0) reply.add_notes("runc restore did not end well on " + host_.node);
   if (memory_) memory_peak_bytes_ += memory_->store_bytes_peak();
@@ -470,6 +488,7 @@ void TargetMigration::abort(const std::string& reason) {
   receiving_.reset();
   memory_.reset();
   streams_.reset();
+  cni_.clear();
   network_.reset();
   work_.reset();
   set_state(State::kAborted);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <expected>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -83,6 +84,7 @@ class TargetMigration {
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
   Result<> guard_memory();
+  HookFacts attached_facts() const;
   Result<> attach_network();
   Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
@@ -108,10 +110,12 @@ class TargetMigration {
   // What has been taken, in this order.
   std::optional<ScopedTmpfs> work_;
   std::optional<network::RecreatedNamespace> network_;
+  std::vector<network::CniAllocation> cni_;  // given back unless committed
   peer::NetworkState network_state_;
   // Opened early: closing a packet socket waits for a grace period of the kernel, so they are kept past the resume.
   std::optional<network::Announcer> announcer_;
   std::optional<network::FrameSender> frame_sender_;
+  std::future<std::string> hook_;  // the note
   std::optional<StreamReplacements> streams_;
   std::unique_ptr<CriuBridge> bridge_;
   std::optional<Subprocess> restore_;

@@ -30,6 +30,7 @@ Result<std::optional<peer::Address>> parse_address(const NetlinkMessage& message
   address.set_broadcast(std::string(attributes.bytes(IFA_BROADCAST)));
   address.set_label(attributes.string(IFA_LABEL));
   address.set_flags(attributes.u32(IFA_FLAGS).value_or(header.ifa_flags) & kAddressFlags);
+  address.set_metric(attributes.u32(IFA_RT_PRIORITY).value_or(0));
   return address;
 }
 
@@ -45,6 +46,7 @@ Result<NetlinkRequest> address_request(bool remove, const peer::Address& address
   if (remove) return request;
   if (!address.broadcast().empty()) request.add(IFA_BROADCAST, address.broadcast());
   if (!address.label().empty()) request.add_string(IFA_LABEL, address.label());
+  if (address.metric()) request.add_u32(IFA_RT_PRIORITY, address.metric());
   uint32_t flags = address.flags() & kAddressFlags;
   // It was checked for duplicates where it comes from, and a tentative address cannot be bound to.
   if (address.family() == AF_INET6) flags |= IFA_F_NODAD;

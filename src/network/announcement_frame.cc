@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "network/icmp_checksum.h"
+
 namespace godwit::network {
 namespace {
 
@@ -27,25 +29,13 @@ std::string arp_announcement(std::string_view mac, std::string_view address) {
                  std::string(18, '\0')});                  // to the least length of a frame
 }
 
-// RFC 1071, over 16-bit words in network order.
-uint16_t checksum(std::string_view bytes) {
-  uint32_t sum = 0;
-  for (size_t i = 0; i + 1 < bytes.size(); i += 2)
-    sum += static_cast<uint8_t>(bytes[i]) << 8 | static_cast<uint8_t>(bytes[i + 1]);
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint16_t>(~sum);
-}
-
 // RFC 4861, 4.4: unsolicited, with the override flag, to all nodes.
 std::string neighbour_advertisement(std::string_view mac, std::string_view address) {
   std::string message = joined({"\x88\0\0\0"sv,       // type 136, checksum still 0
                                 "\x20\0\0\0"sv,       // override
                                 address,              //
                                 "\x02\x01"sv, mac});  // option: the target's MAC
-  // What is summed begins with a pseudo-header: addresses, length, next header.
-  uint16_t sum = checksum(joined({address, kAllNodes, "\0\0\0\x20\0\0\0\x3a"sv, message}));
-  message[2] = static_cast<char>(sum >> 8);
-  message[3] = static_cast<char>(sum & 0xff);
+  set_icmp_checksum(address, kAllNodes, message);
   return joined({kAllNodesMac, mac, "\x86\xdd"sv,  //
                  "\x60\0\0\0\x00\x20\x3a\xff"sv,   // 32 bytes of ICMPv6, hop limit 255
                  address, kAllNodes, message});

@@ -9,6 +9,8 @@
 #include "kernel/netns.h"
 #include "kernel/rtnetlink.h"
 #include "network/link_message.h"
+#include "network/macvlan_message.h"
+#include "network/namespace_state.h"
 #include "network/sysctls.h"
 #include "network/validate.h"
 #include "network/volatile_tables.h"
@@ -24,9 +26,12 @@ bool is_unused_tunnel(const LinkInfo& link) {
 }
 
 Result<peer::Link> to_message(const LinkInfo& link) {
-  if (!link.loopback && link.kind != "veth") {
+  const bool macvlan = link.kind == "macvlan";
+  if (macvlan && !is_carried_macvlan_mode(link.macvlan_mode))
+    return fail("link " + link.name + " is a macvlan of a mode that cannot be carried; bridge, vepa and private can");
+  if (!link.loopback && link.kind != "veth" && !macvlan) {
     std::string kind = link.kind.empty() ? "a device of the machine" : "of the kind " + link.kind;
-    return fail("link " + link.name + " is " + kind + "; only veth and the loopback can be carried");
+    return fail("link " + link.name + " is " + kind + "; only veth, macvlan and the loopback can be carried");
   }
   peer::Link message;
   message.set_name(link.name);
@@ -36,6 +41,10 @@ Result<peer::Link> to_message(const LinkInfo& link) {
   message.set_up(link.up);
   message.set_loopback(link.loopback);
   if (!link.loopback) message.set_mac(link.mac);
+  if (macvlan) {
+    message.set_kind(link.kind);
+    message.set_macvlan_mode(link.macvlan_mode);
+  }
   return message;
 }
 
@@ -59,10 +68,12 @@ Result<> read_tables(RouteSocket& socket, const LinkNames& names, peer::NetworkS
   TRY_ASSIGN(auto addresses, read_addresses(socket, names));
   TRY_ASSIGN(auto routes, read_routes(socket, names));
   TRY_ASSIGN(auto neighbours, read_neighbours(socket, names));
+  TRY_ASSIGN(auto rules, read_rules(socket, names));
+  assign(*state.mutable_rules(), rules);
   assign(*state.mutable_addresses(), addresses);
   assign(*state.mutable_routes(), routes);
   assign(*state.mutable_neighbours(), neighbours);
-  return {};
+  return read_namespace_state(socket, names, state);
 }
 
 // The link that a sysctl such as ipv4/conf/eth0/forwarding belongs to; empty if it belongs to none.

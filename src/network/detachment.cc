@@ -4,10 +4,15 @@
 #include <linux/if_link.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/log.h"
+#include "kernel/netns.h"
+#include "network/bridge_vlans.h"
 #include "network/link_message.h"
+#include "network/macvlan_message.h"
 
 namespace godwit::network {
 namespace {
@@ -54,7 +59,7 @@ Result<std::vector<std::string>> read_settings(RouteSocket& socket, const std::v
     auto index = static_cast<uint32_t>(message.header<ifinfomsg>().ifi_index);
     auto attributes = message.attributes<ifinfomsg>();
     for (size_t i = 0; i < ports.size(); ++i) {
-      if (ports[i].index != index || !attributes.has(IFLA_PROTINFO)) continue;
+      if (ports[i].macvlan || ports[i].index != index || !attributes.has(IFLA_PROTINFO)) continue;
       // A request lends its attribute writer; what precedes the attributes is cut off.
       NetlinkRequest writer(0, 0, uint32_t{});
       size_t skip = writer.bytes().size();
@@ -68,6 +73,9 @@ Result<std::vector<std::string>> read_settings(RouteSocket& socket, const std::v
   return settings;
 }
 
+std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
+std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
+
 }  // namespace
 
 PortDetachment::PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings)
@@ -75,6 +83,7 @@ PortDetachment::PortDetachment(RouteSocket socket, std::vector<HostPort> ports, 
 
 PortDetachment::PortDetachment(PortDetachment&& other) noexcept
     : socket_(std::move(other.socket_)),
+      inside_(std::move(other.inside_)),
       ports_(std::move(other.ports_)),
       settings_(std::move(other.settings_)),
       detached_(std::exchange(other.detached_, false)) {}
@@ -83,38 +92,105 @@ PortDetachment::~PortDetachment() {
   if (auto back = reattach(); !back) log::error("{}", back.error().text());
 }
 
-Result<PortDetachment> PortDetachment::prepare(std::vector<HostPort> ports) {
+Result<PortDetachment> PortDetachment::prepare(std::vector<HostPort> ports, int netns_fd) {
   TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
   TRY_ASSIGN(auto settings, read_settings(socket, ports));
-  return PortDetachment(std::move(socket), std::move(ports), std::move(settings));
+  const bool macvlan = std::ranges::any_of(ports, &HostPort::macvlan);
+  PortDetachment detachment(std::move(socket), std::move(ports), std::move(settings));
+  if (!macvlan) return detachment;
+  TRY_ASSIGN(detachment.inside_, in_netns(netns_fd, RouteSocket::open));
+  return detachment;
+}
+
+std::string PortDetachment::record() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (size_t i = 0; i < ports_.size(); ++i) {
+    const HostPort& port = ports_[i];
+    nlohmann::json vlans = nlohmann::json::array();
+    for (const peer::Vlan& vlan : port.vlans)
+      vlans.push_back(nlohmann::json::binary(bytes_of(vlan.SerializeAsString())));
+    list.push_back({{"name", port.name},
+                    {"index", port.index},
+                    {"bridge", port.bridge_index},
+                    {"vlan_aware", port.vlan_aware},
+                    {"vlans", vlans},
+                    {"macvlan", port.macvlan},
+                    {"mode", port.macvlan_mode},
+                    {"inner", port.inner_index},
+                    {"settings", nlohmann::json::binary(bytes_of(settings_[i]))}});
+  }
+  const std::vector<uint8_t> packed = nlohmann::json::to_cbor(list);
+  return {packed.begin(), packed.end()};
+}
+
+Result<PortDetachment> PortDetachment::recorded(const std::string& record, int netns_fd) {
+  const nlohmann::json list = nlohmann::json::from_cbor(record, true, false);
+  if (!list.is_array()) return fail("the record of the container's ports cannot be read");
+  std::vector<HostPort> ports;
+  std::vector<std::string> settings;
+  for (const nlohmann::json& entry : list) {
+    if (!entry.is_object()) return fail("the record of the container's ports is odd");
+    HostPort& port = ports.emplace_back();
+    port.name = entry.value("name", "");
+    port.link = port.name;
+    port.index = entry.value("index", 0U);
+    port.bridge_index = entry.value("bridge", 0U);
+    port.vlan_aware = entry.value("vlan_aware", false);
+    port.macvlan = entry.value("macvlan", false);
+    port.macvlan_mode = entry.value("mode", 0U);
+    port.inner_index = entry.value("inner", 0U);
+    for (const nlohmann::json& vlan : entry.value("vlans", nlohmann::json::array()))
+      if (!vlan.is_binary() || !port.vlans.emplace_back().ParseFromString(text_of(vlan.get_binary())))
+        return fail("the record of the container's VLANs is odd");
+    const auto found = entry.find("settings");
+    if (found == entry.end() || !found->is_binary()) return fail("the record of the container's ports is odd");
+    settings.push_back(text_of(found->get_binary()));
+  }
+  TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
+  PortDetachment detachment(std::move(socket), std::move(ports), std::move(settings));
+  if (std::ranges::any_of(detachment.ports_, &HostPort::macvlan))
+    TRY_ASSIGN(detachment.inside_, in_netns(netns_fd, RouteSocket::open));
+  detachment.detached_ = true;
+  return detachment;
+}
+
+NetlinkRequest PortDetachment::off_request(const HostPort& port) const {
+  return port.macvlan ? off_lan_request(port.inner_index) : set_master_request(port.index, 0);
 }
 
 Result<> PortDetachment::detach() {
-  std::vector<NetlinkRequest> requests;
-  for (const HostPort& port : ports_) requests.push_back(set_master_request(port.index, 0));
   detached_ = true;
-  TRY_ASSIGN(auto verdicts, socket_.call_all(requests));
-  for (size_t i = 0; i < verdicts.size(); ++i) {
-    if (verdicts[i]) continue;
+  for (const HostPort& port : ports_) {
+    auto off = socket_of(port).call(off_request(port));
+    if (off) continue;
     if (auto back = reattach(); !back) log::error("{}", back.error().text());
-    return fail(std::move(verdicts[i].error()).during("taking " + ports_[i].name + " off its bridge"));
+    return fail(std::move(off.error()).during("taking " + port.link + ", at " + port.name + ", off its LAN"));
   }
   return {};
 }
 
 Result<> PortDetachment::reattach() {
   if (!detached_) return {};
-  std::vector<NetlinkRequest> requests;
-  for (size_t i = 0; i < ports_.size(); ++i) {
-    requests.push_back(set_master_request(ports_[i].index, ports_[i].bridge_index));
-    if (!settings_[i].empty()) requests.push_back(settings_request(ports_[i].index, settings_[i]));
-  }
-  TRY_ASSIGN(auto verdicts, socket_.call_all(requests));
   detached_ = false;
-  for (auto& verdict : verdicts)
-    if (!verdict && verdict.error().code() != ENODEV)
-      return fail(std::move(verdict.error()).during("putting the container's port back on its bridge"));
-  return {};
+  Result<> verdict;
+  auto call = [&](RouteSocket& socket, const NetlinkRequest& request) {
+    auto done = socket.call(request);
+    if (!done && done.error().code() != ENODEV)
+      verdict = fail(std::move(done.error()).during("putting the container's port back on its LAN"));
+  };
+  for (size_t i = 0; i < ports_.size(); ++i) {
+    const HostPort& port = ports_[i];
+    if (port.macvlan) {
+      call(*inside_, on_lan_request(port.inner_index, port.macvlan_mode));
+      continue;
+    }
+    call(socket_, set_master_request(port.index, port.bridge_index));
+    std::vector<NetlinkRequest> vlans;
+    if (port.vlan_aware) add_vlan_requests(port.index, port.vlans, vlans);
+    for (const NetlinkRequest& request : vlans) call(socket_, request);
+    if (!settings_[i].empty()) call(socket_, settings_request(port.index, settings_[i]));
+  }
+  return verdict;
 }
 
 }  // namespace godwit::network

@@ -3,6 +3,7 @@
 // leaves its bridge is put back with the settings it had (isolation, flooding, learning, cost, …).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,8 @@ namespace godwit::network {
 class PortDetachment {
  public:
   // Reads the ports' settings. Changes nothing.
-  static Result<PortDetachment> prepare(std::vector<HostPort> ports);
+  // NETNS_FD, the container's, is needed if one of them is a macvlan: that one is taken off its LAN in place.
+  static Result<PortDetachment> prepare(std::vector<HostPort> ports, int netns_fd = -1);
   PortDetachment(PortDetachment&& other) noexcept;
   PortDetachment& operator=(PortDetachment&&) = delete;
   ~PortDetachment();  // reattaches, unless committed
@@ -32,12 +34,20 @@ class PortDetachment {
   // They stay off.
   void commit() { detached_ = false; }
 
+  // What another process needs to reattach them if this one is killed; no secret, some hundred bytes.
+  std::string record() const;
+  // Of such a record: reattach() puts the ports back, and so does the destructor. NETNS_FD as in prepare().
+  static Result<PortDetachment> recorded(const std::string& record, int netns_fd = -1);
+
   bool detached() const { return detached_; }
   const std::vector<HostPort>& ports() const { return ports_; }
 
  private:
   PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings);
+  NetlinkRequest off_request(const HostPort& port) const;
+  RouteSocket& socket_of(const HostPort& port) { return port.macvlan ? *inside_ : socket_; }
   RouteSocket socket_;
+  std::optional<RouteSocket> inside_;  // in the container's namespace
   std::vector<HostPort> ports_;
   std::vector<std::string> settings_;  // of each port: attributes of IFLA_PROTINFO to write back
   bool detached_ = false;

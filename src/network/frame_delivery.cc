@@ -13,7 +13,9 @@ namespace {
 constexpr int kSendWaitMs = 100;
 
 bool is_for(const HostEnd& end, const std::string& frame) {
-  return (frame[0] & 1) || frame.compare(0, 6, as_bytes(end.container_mac)) == 0;
+  if (end.index == 0) return false;
+  // From a macvlan, what is for many would go out to the LAN, too.
+  return ((frame[0] & 1) && !end.macvlan) || frame.compare(0, 6, as_bytes(end.container_mac)) == 0;
 }
 
 // False: the frame itself is refused.
@@ -64,7 +66,8 @@ Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<co
 std::vector<HostEnd> as_host_ends(const std::vector<HostPort>& ports) {
   std::vector<HostEnd> ends;
   for (const HostPort& port : ports)
-    ends.push_back({.index = port.index, .name = port.name, .container_mac = port.mac});
+    if (!port.macvlan)
+      ends.push_back({.index = port.index, .name = port.name, .container_mac = port.mac, .bridge_index = 0});
   return ends;
 }
 

@@ -69,8 +69,8 @@ class Hold : public testing::Test {
     return on_a([&] { return FrameHold::prepare(ports, state, kId, bounds); });
   }
   RecreatedNamespace recreate_on_b() {
-    auto made =
-        in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, test_netns_path("hold"), "br0", kId); });
+    auto made = in_netns(
+        lan.b.get(), [&] { return RecreatedNamespace::create(on_bridge(state, "br0"), test_netns_path("hold"), kId); });
     EXPECT_TRUE(made) << made.error().text();
     return std::move(*made);
   }

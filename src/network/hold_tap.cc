@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "network/bridge_vlans.h"
 #include "network/link_message.h"
 
 namespace godwit::network {
@@ -46,7 +47,7 @@ NetlinkRequest port_flags_request(uint32_t index, bool flooded) {
 }
 
 // Replacing moves an entry from one port to the other atomically.
-NetlinkRequest fdb_request(bool remove, uint32_t index, const MacAddress& mac) {
+NetlinkRequest fdb_request(bool remove, uint32_t index, const MacAddress& mac, uint32_t vlan = 0) {
   ndmsg header{};
   header.ndm_family = AF_BRIDGE;
   header.ndm_ifindex = static_cast<int>(index);
@@ -54,6 +55,8 @@ NetlinkRequest fdb_request(bool remove, uint32_t index, const MacAddress& mac) {
   header.ndm_flags = NTF_MASTER | NTF_STICKY;
   NetlinkRequest request(remove ? RTM_DELNEIGH : RTM_NEWNEIGH, remove ? 0 : NLM_F_CREATE | NLM_F_REPLACE, header);
   request.add(NDA_LLADDR, as_bytes(mac));
+  const auto id = static_cast<uint16_t>(vlan);
+  if (vlan) request.add(NDA_VLAN, {reinterpret_cast<const char*>(&id), sizeof(id)});
   return request;
 }
 
@@ -65,13 +68,15 @@ Result<HoldTap> HoldTap::make(RouteSocket& socket, const std::string& name, cons
   std::vector<NetlinkRequest> requests = {tap_settings_request(tap.index, port.mtu), set_up_request(tap.index),
                                           set_master_request(tap.index, port.bridge_index),
                                           port_flags_request(tap.index, /*flooded=*/false)};
+  if (port.vlan_aware) add_vlan_requests(tap.index, port.vlans, requests);
   TRY_ASSIGN(auto verdicts, socket.call_all(requests));
   for (auto& verdict : verdicts) TRY_DOING("the tap " + name, std::move(verdict));
-  return HoldTap(std::move(tap), port.mac);
+  return HoldTap(std::move(tap), port);
 }
 
 void HoldTap::add_diversion(bool on, std::vector<NetlinkRequest>& requests) const {
-  requests.push_back(fdb_request(/*remove=*/!on, tap_.index, mac_));
+  if (vlans_.empty()) requests.push_back(fdb_request(/*remove=*/!on, tap_.index, mac_));
+  for (const peer::Vlan& vlan : vlans_) requests.push_back(fdb_request(/*remove=*/!on, tap_.index, mac_, vlan.id()));
   requests.push_back(port_flags_request(tap_.index, /*flooded=*/on));
 }
 

@@ -26,9 +26,10 @@ class HoldTap {
   int fd() const { return tap_.fd.get(); }
 
  private:
-  HoldTap(Tap tap, MacAddress mac) : tap_(std::move(tap)), mac_(mac) {}
+  HoldTap(Tap tap, const HostPort& port) : tap_(std::move(tap)), mac_(port.mac), vlans_(port.vlans) {}
   Tap tap_;
   MacAddress mac_;
+  std::vector<peer::Vlan> vlans_;  // of the port; a forwarding entry is for one of them
 };
 
 }  // namespace godwit::network

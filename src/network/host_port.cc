@@ -8,6 +8,7 @@
 
 #include "kernel/netns.h"
 #include "kernel/rtnetlink.h"
+#include "network/bridge_vlans.h"
 #include "network/link_message.h"
 
 namespace godwit::network {
@@ -57,7 +58,26 @@ Result<HostPort> find_port(RouteSocket& host, const LinkInfo& inner, std::option
                 .index = outer.index,
                 .bridge = bridge.name,
                 .bridge_index = bridge.index,
-                .mtu = outer.mtu};
+                .mtu = outer.mtu,
+                .vlan_aware = bridge.vlan_aware};
+  TRY_ASSIGN(port.mac, unicast_mac(inner.mac));
+  return port;
+}
+
+Result<HostPort> find_parent(RouteSocket& host, const LinkInfo& inner, std::optional<int32_t> host_netns) {
+  if (!host_netns || inner.peer_netns != host_netns)
+    return fail("its parent is not in the network namespace of this host's agent");
+  TRY_ASSIGN(LinkInfo parent, find_link(host, inner.peer));
+  HostPort port{.link = inner.name,
+                .mac = {},
+                .name = parent.name,
+                .index = parent.index,
+                .bridge = "",
+                .bridge_index = 0,
+                .mtu = inner.mtu,
+                .macvlan = true,
+                .macvlan_mode = inner.macvlan_mode,
+                .inner_index = inner.index};
   TRY_ASSIGN(port.mac, unicast_mac(inner.mac));
   return port;
 }
@@ -70,10 +90,16 @@ Result<std::vector<HostPort>> find_host_ports(int netns_fd) {
   TRY_ASSIGN(RouteSocket host, RouteSocket::open());
   std::vector<HostPort> ports;
   for (const LinkInfo& link : inside.links) {
-    if (link.kind != "veth") continue;
-    auto port = find_port(host, link, inside.host_netns);
+    if (link.kind != "veth" && link.kind != "macvlan") continue;
+    auto port =
+        link.kind == "veth" ? find_port(host, link, inside.host_netns) : find_parent(host, link, inside.host_netns);
     if (!port) return fail(std::move(port).error().during("the container's link " + link.name));
     ports.push_back(std::move(*port));
+  }
+  if (std::ranges::any_of(ports, &HostPort::vlan_aware)) {
+    TRY_ASSIGN(auto vlans, read_port_vlans(host));
+    for (HostPort& port : ports)
+      if (port.vlan_aware) port.vlans = vlans[port.index];
   }
   return ports;
 }
@@ -81,7 +107,14 @@ Result<std::vector<HostPort>> find_host_ports(int netns_fd) {
 void note_bridges(const std::vector<HostPort>& ports, peer::NetworkState& state) {
   for (peer::Link& link : *state.mutable_links()) {
     auto port = std::find_if(ports.begin(), ports.end(), [&](const HostPort& p) { return p.link == link.name(); });
-    if (port != ports.end()) link.set_bridge(port->bridge);
+    if (port == ports.end()) continue;
+    if (port->macvlan) {
+      link.set_parent(port->name);
+    } else {
+      link.set_bridge(port->bridge);
+      link.set_vlan_aware(port->vlan_aware);
+      link.mutable_vlans()->Assign(port->vlans.begin(), port->vlans.end());
+    }
   }
 }
 

@@ -21,7 +21,12 @@ LinkInfo parse_link(const NetlinkMessage& message) {
                 .ready = attributes.u8(IFLA_OPERSTATE) == IF_OPER_UP,
                 .master = attributes.u32(IFLA_MASTER).value_or(0),
                 .peer = attributes.u32(IFLA_LINK).value_or(0),
-                .peer_netns = {}};
+                .peer_netns = {},
+                .macvlan_mode = 0,
+                .vlan_aware = false};
+  const NetlinkAttributes info = attributes.nested(IFLA_LINKINFO);
+  if (link.kind == "macvlan") link.macvlan_mode = info.nested(IFLA_INFO_DATA).u32(IFLA_MACVLAN_MODE).value_or(0);
+  if (link.kind == "bridge") link.vlan_aware = info.nested(IFLA_INFO_DATA).u8(IFLA_BR_VLAN_FILTERING).value_or(0) != 0;
   if (auto id = attributes.u32(IFLA_LINK_NETNSID)) link.peer_netns = static_cast<int32_t>(*id);
   return link;
 }

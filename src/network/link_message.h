@@ -21,10 +21,13 @@ struct LinkInfo {
   uint32_t txqlen = 0;
   bool up = false;
   bool loopback = false;
-  bool ready = false;                 // up, and its carrier known to be there: what IPv6 and bridges wait for
-  uint32_t master = 0;                // index of the bridge it is a port of; 0 if none
-  uint32_t peer = 0;                  // veth: index of the other end
-  std::optional<int32_t> peer_netns;  // veth: id of the other end's namespace; empty if the same
+  bool ready = false;   // up, and its carrier known to be there: what IPv6 and bridges wait for
+  uint32_t master = 0;  // index of the bridge it is a port of; 0 if none
+  uint32_t peer = 0;    // veth: index of the other end; macvlan: of the parent
+  std::optional<int32_t>
+      peer_netns;  // of the other end, or of the macvlan's parent: id of its namespace; empty if the same
+  uint32_t macvlan_mode = 0;
+  bool vlan_aware = false;  // a bridge that filters VLANs
 };
 
 // Of the socket's namespace.

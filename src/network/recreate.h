@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,33 +21,39 @@
 
 namespace godwit::network {
 
-// The host's end of one of the container's veths.
+// The host's end of one of the container's veths; or a macvlan beside the container's, through which frames are put
+// into that one (index 0: into a macvlan of its mode none can be).
 struct HostEnd {
   uint32_t index = 0;
   std::string name;  // gw…
   MacAddress container_mac{};
+  uint32_t bridge_index = 0;
+  bool macvlan = false;
 };
 
 // The host is the network namespace of the thread that calls create(); later calls may come from
 // any thread, one at a time.
 class RecreatedNamespace {
  public:
-  // Makes the namespace at NETNS_PATH (below /run, must not exist) and a veth for each link.
-  // BRIDGE, on this host, is where attach() will put them. ID is the migration's (16 hexadecimal
+  // Makes the namespace at NETNS_PATH (below /run, must not exist) and a veth or macvlan for each link. The link's
+  // bridge or parent, on this host, is where attach() will put it. ID is the migration's (16 hexadecimal
   // digits) and makes the host ends' names unique. About 20 ms; up to 3 seconds if the kernel is
   // slow to report carriers. On error nothing is left.
   static Result<RecreatedNamespace> create(const peer::NetworkState& state, const std::string& netns_path,
-                                           const std::string& bridge, const std::string& id);
+                                           const std::string& id);
   RecreatedNamespace(RecreatedNamespace&& other) noexcept;
   RecreatedNamespace& operator=(RecreatedNamespace&&) = delete;
   ~RecreatedNamespace();  // destroys, unless committed
 
-  // Makes addresses, routes and neighbours equal to STATE's: adds, replaces and removes. Under 1 ms
-  // if nothing changed. STATE's links are those given to create().
+  // Makes all but links and sysctls equal to STATE's: adds, replaces and removes. Under 1 ms if nothing
+  // changed; 15 ms if there are nftables rules. STATE's links are those given to create().
   Result<> apply_volatile(const peer::NetworkState& state);
 
-  // Puts the host ends on the bridge, about 0.1 ms each. Fine if they are already.
+  // Puts the links on their bridges and LANs, about 0.1 ms each. Fine if they are already.
   Result<> attach();
+
+  // After the commit: no more frames are delivered. Removes what was only there for that.
+  void end_delivery();
 
   // Removes links and namespace. Fine if they are gone.
   void destroy();
@@ -67,10 +74,14 @@ class RecreatedNamespace {
       : host_(std::move(host)), host_netns_(std::move(host_netns)), path_(std::move(path)) {}
   Result<> fill(const peer::NetworkState& state, const std::string& id);
   Result<> make_link(const peer::Link& link, const std::string& host_name);
-  Result<> make_veth(const peer::Link& link, const std::string& host_name);
+  Result<HostEnd> make_veth(const peer::Link& link, const std::string& host_name);
+  Result<HostEnd> make_macvlan(const peer::Link& link, const std::string& host_name);
+  Result<> call_with_index(RouteSocket& socket, uint32_t index, const std::function<NetlinkRequest(uint32_t)>& request);
+  Result<> attach_macvlan(const peer::Link& link);
   Result<> bring_up(const peer::NetworkState& state);
   Result<bool> all_ready(const peer::NetworkState& state);
   Result<> await_ready(const peer::NetworkState& state);
+  Result<> write_state(const peer::NetworkState& state);
   Result<> set_sysctls(const peer::NetworkState& state, bool while_down);
 
   RouteSocket host_;                   // in the host's namespace
@@ -78,8 +89,8 @@ class RecreatedNamespace {
   ScopedFd host_netns_;
   ScopedFd netns_;
   std::string path_;
-  uint32_t bridge_index_ = 0;
-  LinkNames names_;  // of the container's links
+  peer::NetworkState state_;  // as of the last change, without sysctls
+  LinkNames names_;           // of the container's links
   std::vector<HostEnd> host_ends_;
   std::vector<std::string> notes_;
   bool owned_ = true;

@@ -31,7 +31,7 @@ class Recreate : public testing::Test {
   }
   // On host B.
   Result<RecreatedNamespace> create(const peer::NetworkState& state) {
-    return in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br0", kId); });
+    return in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(on_bridge(state, "br0"), path, kId); });
   }
   void take_off_host_a() {
     auto ports = in_netns(lan.a.get(), [&] { return find_host_ports(lan.container.get()); });
@@ -201,10 +201,11 @@ TEST_F(Recreate, HostileStatesAndPlacesAreRefusedAndLeaveNothing) {
   auto state = capture(lan.container.get());
   for (const char* at :
        {"/tmp/gwt-x", "/run/../tmp/gwt-x", "gwt-x", "/run/netns/../../tmp/gwt-x", "/run/", "", "/runaway/gwt-x"})
-    EXPECT_FALSE(in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, at, "br0", kId); })) << at;
-  EXPECT_FALSE(
-      in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br0", "../../../../../.."); }));
-  EXPECT_FALSE(in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(state, path, "br9", kId); }));
+    EXPECT_FALSE(in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(on_bridge(state, "br0"), at, kId); }))
+        << at;
+  EXPECT_FALSE(in_netns(
+      lan.b.get(), [&] { return RecreatedNamespace::create(on_bridge(state, "br0"), path, "../../../../../.."); }));
+  EXPECT_FALSE(in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(on_bridge(state, "br9"), path, kId); }));
   state.mutable_links(1)->set_name("../eth0");
   EXPECT_FALSE(create(state));
 }

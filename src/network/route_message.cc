@@ -49,15 +49,16 @@ Result<> parse_hops(std::string_view bytes, const LinkNames& names, peer::Route&
   return {};
 }
 
-Result<> parse_metrics(const NetlinkAttributes& metrics, peer::Route& route) {
+void parse_metrics(const NetlinkAttributes& metrics, peer::Route& route) {
   for (const auto& [number, value] : metrics.all()) {
-    if (value.size() != sizeof(uint32_t))
-      return fail("route " + describe(route) + " names a congestion control, which cannot be carried");
     peer::RouteMetric& metric = *route.add_metrics();
     metric.set_id(number);
-    metric.set_value(*metrics.u32(number));
+    if (number == RTAX_CC_ALGO) {
+      metric.set_text(metrics.string(number));
+    } else {
+      metric.set_value(metrics.u32(number).value_or(0));
+    }
   }
-  return {};
 }
 
 // What RTA_GATEWAY or RTA_VIA says, for a hop of a route of FAMILY.
@@ -117,9 +118,11 @@ Result<std::optional<peer::Route>> parse_route(const NetlinkMessage& message, co
   route.set_type(header.rtm_type);
   route.set_priority(attributes.u32(RTA_PRIORITY).value_or(0));
   route.set_source(std::string(attributes.bytes(RTA_PREFSRC)));
-  if (header.rtm_src_len || header.rtm_tos)
-    return fail("route " + describe(route) + " depends on the source address or the TOS, which cannot be carried");
-  if (attributes.has(RTA_METRICS)) TRY(parse_metrics(attributes.nested(RTA_METRICS), route));
+  route.set_tos(header.rtm_tos);
+  route.set_from(std::string(attributes.bytes(RTA_SRC)));
+  route.set_from_prefix(header.rtm_src_len);
+  route.set_preference(attributes.u8(RTA_PREF).value_or(0));
+  if (attributes.has(RTA_METRICS)) parse_metrics(attributes.nested(RTA_METRICS), route);
   auto index = attributes.u32(RTA_OIF);
   TRY(index ? parse_hop(*index, header.rtm_flags, 1, attributes, names, route)
             : parse_hops(attributes.bytes(RTA_MULTIPATH), names, route));
@@ -134,17 +137,27 @@ Result<NetlinkRequest> route_request(bool remove, const peer::Route& route, cons
   header.rtm_protocol = static_cast<uint8_t>(route.protocol());
   header.rtm_scope = static_cast<uint8_t>(route.scope());
   header.rtm_type = static_cast<uint8_t>(route.type());
+  header.rtm_src_len = static_cast<uint8_t>(route.from_prefix());
+  header.rtm_tos = static_cast<uint8_t>(route.tos());
   if (route.hops_size() == 1) header.rtm_flags = route.hops(0).flags() & kHopFlags;
   // APPEND: routes that differ in the next hop only may stand side by side.
   NetlinkRequest request(remove ? RTM_DELROUTE : RTM_NEWROUTE, remove ? 0 : NLM_F_CREATE | NLM_F_APPEND, header);
   request.add_u32(RTA_TABLE, route.table());
   if (!route.destination().empty()) request.add(RTA_DST, route.destination());
+  if (!route.from().empty()) request.add(RTA_SRC, route.from());
+  if (route.preference()) request.add_u8(RTA_PREF, static_cast<uint8_t>(route.preference()));
   if (route.priority()) request.add_u32(RTA_PRIORITY, route.priority());
   if (!route.source().empty()) request.add(RTA_PREFSRC, route.source());
   if (route.metrics_size() && !remove)
     request.nest(RTA_METRICS, [&](NetlinkRequest& nest) {
-      for (const peer::RouteMetric& metric : route.metrics())
-        nest.add_u32(static_cast<uint16_t>(metric.id()), metric.value());
+      for (const peer::RouteMetric& metric : route.metrics()) {
+        const auto id = static_cast<uint16_t>(metric.id());
+        if (id == RTAX_CC_ALGO) {
+          nest.add_string(id, metric.text());
+        } else {
+          nest.add_u32(id, metric.value());
+        }
+      }
     });
   if (route.hops_size()) TRY(add_hops(request, route, names));
   return request;

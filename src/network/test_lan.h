@@ -16,6 +16,7 @@
 
 #include "base/subprocess.h"
 #include "kernel/netns.h"
+#include "peer.pb.h"
 
 namespace godwit::network {
 
@@ -40,6 +41,13 @@ inline std::string run_in(const ScopedFd& netns, const std::string& script) {
 // A path for a named namespace of this test process.
 inline std::string test_netns_path(const std::string& suffix) {
   return "/run/netns/gwt-" + std::to_string(getpid()) + "-" + suffix;
+}
+
+// STATE with all links on BRIDGE.
+inline peer::NetworkState on_bridge(peer::NetworkState state, const std::string& bridge) {
+  for (peer::Link& link : *state.mutable_links())
+    if (!link.loopback() && link.kind().empty()) link.set_bridge(bridge);
+  return state;
 }
 
 struct TestLan {

@@ -11,7 +11,13 @@
 #include <string>
 
 #include "network/address_text.h"
+#include "network/bridge_vlans.h"
+#include "network/conntrack.h"
 #include "network/mac.h"
+#include "network/macvlan_message.h"
+#include "network/nftables.h"
+#include "network/qdiscs.h"
+#include "network/rule_message.h"
 
 namespace godwit::network {
 namespace {
@@ -42,6 +48,16 @@ Result<> check_link(const peer::Link& link) {
   if (link.loopback()) return {};
   TRY_DOING("link " + link.name(), unicast_mac(link.mac()));
   if (link.mtu() < kMtuMin || link.mtu() > kMtuMax) return fail("link " + link.name() + ": MTU out of range");
+  if (!link.bridge().empty() && !is_link_name(link.bridge())) return fail("the name of a bridge is not valid");
+  TRY(check_count(link.vlans_size(), kVlanIdMax, "VLANs"));
+  for (const peer::Vlan& vlan : link.vlans())
+    if (vlan.id() < 1 || vlan.id() > kVlanIdMax) return fail("link " + link.name() + ": a VLAN is out of range");
+  if (link.kind() == "macvlan") {
+    if (!is_link_name(link.parent()) || !is_carried_macvlan_mode(link.macvlan_mode()))
+      return fail("link " + link.name() + ": parent or mode not valid");
+  } else if (!link.kind().empty()) {
+    return fail("link " + link.name() + " is of a kind that cannot be carried");
+  }
   if (link.txqlen() > kTxqlenMax) return fail("link " + link.name() + ": queue length out of range");
   return {};
 }
@@ -98,12 +114,15 @@ Result<> check_route(const peer::Route& route, const Names& links) {
   if (!fits_or_empty(family, route.destination()) || !fits_or_empty(family, route.source()) ||
       !prefix_fits(family, route.prefix()) || (route.destination().empty() && route.prefix()))
     return fail("wrong size");
-  if (std::max({route.protocol(), route.scope(), route.type()}) > UINT8_MAX) return fail("a number is out of range");
+  if (!fits_or_empty(family, route.from()) || !prefix_fits(family, route.from_prefix())) return fail("wrong size");
+  if (std::max({route.protocol(), route.scope(), route.type(), route.tos(), route.preference()}) > UINT8_MAX)
+    return fail("a number is out of range");
   TRY(check_count(route.hops_size(), kHopsMax, "next hops"));
   TRY(check_count(route.metrics_size(), kMetricsMax, "metrics"));
   for (const peer::NextHop& hop : route.hops()) TRY(check_hop(hop, family, links));
   for (const peer::RouteMetric& metric : route.metrics())
-    if (metric.id() == 0 || metric.id() > RTAX_MAX) return fail("a metric is not known");
+    if (metric.id() == 0 || metric.id() > RTAX_MAX || metric.text().size() > kMetricTextBytesMax)
+      return fail("a metric is not known");
   return {};
 }
 
@@ -149,11 +168,21 @@ Result<> check_network_state(const peer::NetworkState& state) {
   TRY(check_count(state.routes_size(), kRoutesMax, "routes"));
   TRY(check_count(state.neighbours_size(), kNeighboursMax, "neighbours"));
   TRY(check_count(state.sysctls_size(), kSysctlsMax, "sysctls"));
+  TRY(check_count(state.rules_size(), kRulesMax, "rules"));
+  TRY(check_count(state.qdiscs_size(), kQdiscsMax, "queueing disciplines"));
+  TRY(check_count(state.conntrack_size(), kConntrackMax, "conntrack entries"));
   TRY_ASSIGN(const Names links, check_links(state));
   for (const auto& entry : state.addresses()) TRY_DOING("an address", check_address(entry, links));
   for (const auto& entry : state.routes()) TRY_DOING("a route", check_route(entry, links));
   for (const auto& entry : state.neighbours()) TRY_DOING("a neighbour", check_neighbour(entry, links));
   for (const auto& entry : state.sysctls()) TRY_DOING("a sysctl", check_sysctl(entry));
+  for (const auto& entry : state.rules()) TRY_DOING("a rule", check_rule(entry));
+  for (const auto& entry : state.qdiscs()) {
+    TRY_DOING("a queueing discipline", check_qdisc(entry));
+    TRY_DOING("a queueing discipline", check_link_known(entry.link(), links));
+  }
+  for (const auto& entry : state.conntrack()) TRY_DOING("a conntrack entry", check_conntrack(entry));
+  TRY(check_nftables(state.nftables()));
   return {};
 }
 

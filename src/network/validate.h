@@ -15,8 +15,10 @@ inline constexpr int kAddressesMax = 4096;
 inline constexpr int kRoutesMax = 4096;
 inline constexpr int kNeighboursMax = 4096;
 inline constexpr int kSysctlsMax = 16384;
-inline constexpr int kHopsMax = 64;     // of one route
-inline constexpr int kMetricsMax = 32;  // of one route
+inline constexpr int kRulesMax = 4096;
+inline constexpr int kHopsMax = 64;                // of one route
+inline constexpr int kMetricsMax = 32;             // of one route
+inline constexpr size_t kMetricTextBytesMax = 16;  // TCP_CA_NAME_MAX
 inline constexpr size_t kSysctlValueBytesMax = 256;
 
 Result<> check_network_state(const peer::NetworkState& state);

@@ -1,5 +1,6 @@
 #include "network/volatile_tables.h"
 
+#include <linux/fib_rules.h>
 #include <linux/neighbour.h>
 
 #include <functional>
@@ -10,6 +11,7 @@
 #include "network/address_message.h"
 #include "network/neighbour_message.h"
 #include "network/route_message.h"
+#include "network/rule_message.h"
 
 namespace godwit::network {
 namespace {
@@ -120,6 +122,10 @@ Result<std::vector<peer::Route>> read_routes(RouteSocket& socket, const LinkName
   return read_table<peer::Route>(socket, names, {RTM_GETROUTE, 0, rtmsg{}}, parse_route);
 }
 
+Result<std::vector<peer::Rule>> read_rules(RouteSocket& socket, const LinkNames& names) {
+  return read_table<peer::Rule>(socket, names, {RTM_GETRULE, 0, fib_rule_hdr{}}, parse_rule);
+}
+
 Result<std::vector<peer::Neighbour>> read_neighbours(RouteSocket& socket, const LinkNames& names) {
   return read_table<peer::Neighbour>(socket, names, {RTM_GETNEIGH, 0, ndmsg{}}, parse_neighbour);
 }
@@ -127,6 +133,7 @@ Result<std::vector<peer::Neighbour>> read_neighbours(RouteSocket& socket, const 
 Result<> write_tables(RouteSocket& socket, const LinkNames& names, const peer::NetworkState& state) {
   TRY_DOING("addresses", mend(socket, names, to_vector(state.addresses()), read_addresses, address_request));
   TRY_DOING("routes", mend(socket, names, to_vector(state.routes()), read_routes, route_request));
+  TRY_DOING("rules", mend(socket, names, to_vector(state.rules()), read_rules, rule_request));
   TRY_DOING("neighbours", mend_neighbours(socket, names, to_vector(state.neighbours())));
   return {};
 }

@@ -1,0 +1,67 @@
+#include "network/macvlan_message.h"
+
+#include <linux/if_link.h>
+
+namespace godwit::network {
+namespace {
+
+ifinfomsg with_index(uint32_t index) {
+  ifinfomsg header{};
+  header.ifi_index = static_cast<int>(index);
+  return header;
+}
+
+void add_mode(NetlinkRequest& request, uint32_t mode) {
+  request.nest(IFLA_LINKINFO, [&](NetlinkRequest& info) {
+    info.add_string(IFLA_INFO_KIND, "macvlan");
+    info.nest(IFLA_INFO_DATA, [&](NetlinkRequest& data) { data.add_u32(IFLA_MACVLAN_MODE, mode); });
+  });
+}
+
+NetlinkRequest mode_request(uint32_t index, uint32_t mode) {
+  NetlinkRequest request(RTM_NEWLINK, 0, with_index(index));
+  add_mode(request, mode);
+  return request;
+}
+
+}  // namespace
+
+bool is_carried_macvlan_mode(uint32_t mode) {
+  return mode == MACVLAN_MODE_PRIVATE || mode == MACVLAN_MODE_VEPA || mode == MACVLAN_MODE_BRIDGE;
+}
+
+bool takes_frames(uint32_t mode) { return mode == MACVLAN_MODE_BRIDGE; }
+
+NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd) {
+  NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(index));
+  request.add_string(IFLA_IFNAME, link.name());
+  request.add(IFLA_ADDRESS, as_bytes(high_mac()));
+  request.add_u32(IFLA_LINK, parent);
+  request.add_u32(IFLA_MTU, link.mtu());
+  request.add_u32(IFLA_TXQLEN, link.txqlen());
+  request.add_u32(IFLA_NET_NS_FD, static_cast<uint32_t>(netns_fd));
+  add_mode(request, MACVLAN_MODE_SOURCE);
+  return request;
+}
+
+NetlinkRequest injector_request(const std::string& name, uint32_t parent, uint32_t mtu) {
+  NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(0));
+  request.add_string(IFLA_IFNAME, name);
+  request.add(IFLA_ADDRESS, as_bytes(high_mac()));
+  request.add_u32(IFLA_LINK, parent);
+  request.add_u32(IFLA_MTU, mtu);
+  add_mode(request, MACVLAN_MODE_BRIDGE);
+  return request;
+}
+
+NetlinkRequest off_lan_request(uint32_t index) { return mode_request(index, MACVLAN_MODE_SOURCE); }
+
+NetlinkRequest on_lan_request(uint32_t index, uint32_t mode) { return mode_request(index, mode); }
+
+NetlinkRequest set_mac_request(uint32_t index, const MacAddress& mac) {
+  NetlinkRequest request(RTM_NEWLINK, 0, with_index(index));
+  request.add(IFLA_ADDRESS, as_bytes(mac));
+  return request;
+}
+
+}  // namespace godwit::network

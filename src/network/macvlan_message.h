@@ -1,0 +1,33 @@
+// Requests for macvlans. A macvlan in mode "source" with an empty list of sources receives nothing, and its mode can be
+// changed at once while it is up: that is how one is taken off its LAN and put on it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernel/rtnetlink.h"
+#include "network/mac.h"
+#include "peer.pb.h"
+
+namespace godwit::network {
+
+// Whether a macvlan of this MACVLAN_MODE_* can be carried: private, vepa, bridge. (Passthru has the parent for itself;
+// source has a list of its own.)
+bool is_carried_macvlan_mode(uint32_t mode);
+
+// Frames can be put into it from outside only if macvlans of its parent talk to each other.
+bool takes_frames(uint32_t mode);
+
+// Sent on the host of PARENT, the link's index there. The macvlan is made in the namespace NETNS_FD with the index
+// INDEX (0: any), off the LAN, with a MAC of its own, so that no switch takes it for the container.
+NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd);
+
+// A macvlan on the host through which frames are put into another one of the same parent.
+NetlinkRequest injector_request(const std::string& name, uint32_t parent, uint32_t mtu);
+
+// In the macvlan's namespace.
+NetlinkRequest off_lan_request(uint32_t index);
+NetlinkRequest on_lan_request(uint32_t index, uint32_t mode);
+NetlinkRequest set_mac_request(uint32_t index, const MacAddress& mac);
+
+}  // namespace godwit::network
