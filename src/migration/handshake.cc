@@ -40,6 +40,9 @@ void use_common_criu_options(bool simple_cgroups, criu::Options& options) {
   // runC makes the container's cgroup and starts CRIU in it, so what CRIU restores is in the right place; moving it
   // there once more costs a grace period of the kernel for each hierarchy, some 10 ms.
   if (simple_cgroups) options.set_manage_cgroups_mode(0);
+  // Deleted files that are still open go in the images: a shared memory segment is often one. CRIU's own limit, 1 MiB,
+  // is for disks.
+  options.set_ghost_limit(uint32_t{1} << 30);
   options.set_log_level(2);  // errors and warnings: what relevant_log_lines() reads
 }
 

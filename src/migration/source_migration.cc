@@ -61,7 +61,10 @@ control::Report SourceMigration::run() {
       if (std::string note = start_hook(host_.hooks, hook_facts_of(HookPhase::kRolledBack)).get(); !note.empty())
         report_.add_notes(note);
   }
-  return report(result);
+  control::Report described = report(result);
+  std::lock_guard lock(mutex_);
+  tmpfs_.reset();  // it keeps the container's file systems alive
+  return described;
 }
 
 Step<> SourceMigration::migrate() {
@@ -140,6 +143,7 @@ Step<> SourceMigration::prepare() {
   peer::Prepare& prepare = *request.mutable_prepare();
   *prepare.mutable_network() = facts_.network;
   prepare.set_simple_cgroups(facts_.simple_cgroups);
+  if (auto step = prepare_tmpfs(); !step) return step;
   prepare.set_page_streams(memory_ ? memory_->streams() : 0);
   for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
   auto reply = ask("prepare", request, host_.step_timeout);
@@ -147,6 +151,7 @@ Step<> SourceMigration::prepare() {
   for (const std::string& note : reply->prepare().notes()) report_.add_notes(note);
 
   if (auto step = open_connections(); !step) return step;
+  if (tmpfs_) tmpfs_->declare(prepare);
   auto ready = bridge_->await(CriuPoint::kPreDump, in(host_.step_timeout));
   if (!ready) return criu_failed("prepare", std::move(ready.error()));
   if (!memory_) warm_free_memory(facts_.memory_bytes);  // the images'
@@ -191,6 +196,21 @@ Step<> SourceMigration::prepare_here() {
   auto detachment = network::PortDetachment::prepare(facts_.ports, netns->get());
   if (!detachment) return failed_here("prepare", std::move(detachment.error()));
   detachment_.emplace(std::move(*detachment));
+// In a user namespace CRIU restores mounts as the container's root, which may not bind godwit's.
+Step<> SourceMigration::prepare_tmpfs() {
+  if (facts_.spec.own_userns) return {};
+  TmpfsSending::Settings settings{
+      .first_process = facts_.container.pid, .cgroup = facts_.container.freezer_cgroup, .binds = {}};
+  for (const BindMount& bind : facts_.spec.bind_mounts) settings.binds.push_back(bind.destination);
+  std::vector<std::string> notes;
+  auto sending = TmpfsSending::create(std::move(settings), notes);
+  if (!sending) return failed_here("prepare", std::move(sending.error()));
+  for (const std::string& note : notes) report_.add_notes(note);
+  std::lock_guard lock(mutex_);
+  tmpfs_ = std::move(*sending);
+  return {};
+}
+
   auto hold = network::FrameHold::prepare(facts_.ports, facts_.network, request_.id, host_.hold);
   if (!hold) return failed_here("prepare", std::move(hold.error()));
   hold_.emplace(std::move(*hold));
@@ -255,6 +275,7 @@ Result<std::unique_ptr<DataConnection>> SourceMigration::open_connection(uint16_
 
 Step<> SourceMigration::open_connections() {
   auto connection = open_connection(0);
+            if (tmpfs_) tmpfs_->declare(options);
   if (!connection) return failed_here("connect", std::move(connection.error()));
   auto sending =
       std::make_unique<ImageSending>(work_->path() / "images", std::move(*connection), [this](uint64_t bytes) {
@@ -265,11 +286,14 @@ Step<> SourceMigration::open_connections() {
     std::lock_guard lock(mutex_);
     sending_ = std::move(sending);
   }
-  return memory_ ? open_page_connections() : Step<>();
+  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max());
+  if (memory_)
+    if (auto step = open_page_connections(limit); !step) return step;
+  return tmpfs_ ? open_tmpfs_connection(limit) : Step<>();
 }
 
 // Channels 1 to N carry pages, N+1 requests and answers.
-Step<> SourceMigration::open_page_connections() {
+Step<> SourceMigration::open_page_connections(std::shared_ptr<RateLimit> limit) {
   PageSending::Settings settings;
   for (uint16_t channel = 1; channel <= memory_->streams() + 1; ++channel) {
     auto connection = open_connection(channel);
@@ -305,6 +329,7 @@ void SourceMigration::lose_criu() {
   }
   if (sending_) sending_->cancel();
   if (memory_) memory_->cancel();
+  settings.limit = std::move(limit);
 }
 
 // An error if CRIU, which must hold the container here until the commit, is gone; a cancel is noticed elsewhere.
@@ -319,7 +344,19 @@ Step<> SourceMigration::check_criu() {
 Step<> SourceMigration::rounds() {
   if (!memory_) return {};
   begin_phase("rounds", "sending memory while the container runs");
-  auto done = memory_->run_rounds();
+  const bool files_first = tmpfs_ && request_.options.mode() != control::COLD;
+  auto done = files_first ? tmpfs_->send_first() : Result<>();
+  if (files_first && done) tmpfs_->begin_rounds();
+  if (memory_ && done) done = memory_->run_rounds();
+  if (files_first && done) done = tmpfs_->end_rounds();
+Step<> SourceMigration::open_tmpfs_connection(std::shared_ptr<RateLimit> limit) {
+  auto connection = open_connection(wire::kFilesChannel);
+  if (!connection) return failed_here("connect", std::move(connection.error()));
+  std::lock_guard lock(mutex_);
+  tmpfs_->use(std::move(*connection), std::move(limit));
+  return {};
+}
+
   if (auto step = check_criu(); !step) return step;
   if (!done) return failed_here("rounds", std::move(done.error()));
   return {};
@@ -333,12 +370,13 @@ Step<> SourceMigration::freeze() {
   frozen_at_ = Clock::now();
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("freeze", std::move(frozen.error()));
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
-  if (!memory_) return {};
+  if (!memory_ && !tmpfs_) return {};
   if (auto begun = memory_->freeze(work_->path() / "lens"); !begun)
     return failed_here("freeze", std::move(begun.error()));
   return {};
 }
 
+  if (tmpfs_) tmpfs_->cancel();
 Step<> SourceMigration::dump_and_transfer() {
   begin_phase("dump", "dumping, sending what is written");
   bridge_->release(CriuPoint::kPreDump);
@@ -368,6 +406,7 @@ Step<> SourceMigration::restore_there() {
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
   switch_over.set_await_pages(memory_ && memory_->awaits_pages());
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
+  if (tmpfs_) tmpfs_->freeze();
   auto reply = ask("restore", request, limit);
   if (auto step = check_criu(); !step) return step;
   if (!reply) return std::unexpected(std::move(reply.error()));
@@ -416,7 +455,10 @@ bool SourceMigration::ask_for_outcome() {
     auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(5s));
     if (outcome && outcome->outcome() == peer::OutcomeReply::RUNNING) return true;
     if (outcome && outcome->outcome() == peer::OutcomeReply::ABORTED) return false;
+  if (tmpfs_ && tmpfs_->failure() && !cancelled()) return failed_here("transfer", *tmpfs_->failure());
     std::this_thread::sleep_for(kOutcomeRetry);
+  if (tmpfs_)
+    if (auto sent = tmpfs_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   }
 }
 
@@ -627,6 +669,7 @@ void SourceMigration::split_phase(const std::string& name, double ms) {
 
 control::Report SourceMigration::report(const Step<>& result) {
   if (report_.phases_size() > 0) report_.mutable_phases(report_.phases_size() - 1)->set_ms(phase_watch_.ms());
+  if (tmpfs_) tmpfs_->cancel();
   control::Report report = report_;
   report.set_migration_id(request_.id);
   report.set_container(request_.container);
@@ -660,6 +703,7 @@ control::Report SourceMigration::report(const Step<>& result) {
 control::Migration SourceMigration::status() const {
   std::lock_guard lock(mutex_);
   control::Migration status;
+  if (tmpfs_) tmpfs_->cancel();
   status.set_id(request_.id);
   status.set_container(request_.container);
   status.set_role("source");
@@ -724,6 +768,10 @@ control::CheckReply check_migration(const Host& host, PeerConnector& peers, cons
   add(reply.mutable_facts(), host.node, "write tracking", SourceMemory::tracking_text(host.tracking));
   add(reply.mutable_facts(), host.node, "lens",
       lens ? "CRIU leaves memory to godwit" : "memory goes with CRIU's images: " + lens.error().text());
+  if (tmpfs_) {
+    tmpfs_->describe(report);
+    report.set_bytes_sent(report.bytes_sent() + tmpfs_->bytes_on_wire());
+  }
   add(reply.mutable_facts(), host.node, "processes", std::to_string(facts->processes.size()));
   add(reply.mutable_facts(), target, "kernel", there.kernel());
   add(reply.mutable_facts(), target, "criu", there.criu());

@@ -27,6 +27,7 @@
 #include "migration/source_facts.h"
 #include "migration/source_memory.h"
 #include "network/detachment.h"
+#include "migration/tmpfs_sending.h"
 #include "network/frame_hold.h"
 #include "runtime/criu_bridge.h"
 #include "transport/tls_context.h"
@@ -68,6 +69,7 @@ class SourceMigration {
   Step<> prepare_here();
   Step<> rounds();
   Step<> freeze();
+  Step<> prepare_tmpfs();
   Step<> dump_and_transfer();
   Step<> restore_there();
   Step<> commit();
@@ -84,7 +86,8 @@ class SourceMigration {
   Step<> check_criu();
   void lose_criu();
   Step<> open_connections();
-  Step<> open_page_connections();
+  Step<> open_page_connections(std::shared_ptr<RateLimit> limit);
+  Step<> open_tmpfs_connection(std::shared_ptr<RateLimit> limit);
   Result<std::unique_ptr<DataConnection>> open_connection(uint16_t channel);
   bool ask_for_outcome();  // true: the container runs on the target
   void remove_network();
@@ -127,6 +130,7 @@ class SourceMigration {
   Stopwatch phase_watch_;
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
+  std::unique_ptr<TmpfsSending> tmpfs_;    // the same; none if all tmpfs mounts go with them
   bool container_seen_ = false;  // it was found running here
   control::Report report_;
 

@@ -143,6 +143,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
   for (const std::string& note : network_->notes()) message.mutable_prepare()->add_notes(note);
   message.mutable_prepare();
+  if (auto done = prepare_tmpfs(prepare); !done) return failed(done.error());
   set_state(State::kPrepared);
   return message;
 }
@@ -208,7 +209,7 @@ Result<> TargetMigration::prepare_streams(const peer::Prepare& prepare) {
 // Zero streams: memory comes with CRIU's images.
 Result<> TargetMigration::prepare_memory(uint32_t streams) {
   if (streams == 0) return writer_->reserve(preflight_.memory_bytes());
-  if (streams >= wire::kChannelsMax - 1) return fail("the source wants " + std::to_string(streams) + " connections");
+  if (streams + 1 >= wire::kFilesChannel) return fail("the source wants " + std::to_string(streams) + " connections");
   TRY_ASSIGN(memory_, TargetMemory::create({.streams = streams,
                                             .bytes_max = host_.image_bytes_max,
                                             .socket = directory() / "work" / "lazy-pages.socket",
@@ -258,6 +259,15 @@ void TargetMigration::end_restore() {
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended) restore_->kill();
   bridge_->await_end(Clock::now() + 20s);
+Result<> TargetMigration::prepare_tmpfs(const peer::Prepare& prepare) {
+  if (prepare.tmpfs().empty()) return {};
+  TRY_ASSIGN(tmpfs_, TmpfsReceiving::create({.directory = directory() / "tmpfs",
+                                             .mounts = {prepare.tmpfs().begin(), prepare.tmpfs().end()},
+                                             .bytes_max = host_.image_bytes_max,
+                                             .on_failure = [this] { stop_receiving(); }}));
+  return {};
+}
+
   auto check = [this](const Result<>& done) {
     if (!done) log::error("migration {}: {}", id(), done.error().text());
   };
@@ -272,6 +282,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
     return std::unexpected(PhaseError{step, std::move(error)});
   };
   const Stopwatch receive_watch;
+                                if (tmpfs_) tmpfs_->declare(options);
   if (!await_receiving(Clock::now() + host_.step_timeout)) return failed("transfer", Error("no data connection came"));
   if (memory_) memory_->set_awaited(switch_over.await_pages());
   receiving_->await_small_files();
@@ -325,6 +336,9 @@ Result<> TargetMigration::update_network(const peer::NetworkState& now) {
 
 bool TargetMigration::await_receiving(Deadline deadline) {
   std::unique_lock lock(mutex_);
+  if (tmpfs_)
+    if (auto named = tmpfs_->await_trees(Clock::now() + host_.step_timeout); !named)
+      return failed("transfer", named.error());
   return receiving_arrived_.wait_until(lock, deadline, [&] { return receiving_ != nullptr; });
 }
 
@@ -342,6 +356,11 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   if (auto guarded = guard_memory(); !guarded) return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
   bridge_->release(CriuPoint::kPostRestore);
   auto quiet = bridge_->await(CriuPoint::kNetworkUnlock, Clock::now() + kResumesWithin);
+  if (tmpfs_) {
+    if (auto here = tmpfs_->await_content(Clock::now() + host_.step_timeout); !here)
+      return failed("transfer", here.error());
+    tmpfs_->detach();
+  }
   if (!quiet) return std::unexpected(criu_error("resume", quiet.error()));
   // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
   const Stopwatch attach_watch;
@@ -393,6 +412,7 @@ Result<> TargetMigration::attach_network() {
   TRY(network_->attach());
   return announcer_->send();
 }
+  if (tmpfs_) tmpfs_->cancel();
 
 Result<> TargetMigration::deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames) {
   const std::vector<std::string> list(frames.begin(), frames.end());
@@ -498,12 +518,15 @@ void TargetMigration::abort(const std::string& reason) {
 
 bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
   std::lock_guard lock(mutex_);
-  const bool expected = hello.channel == 0 ? !data_connected_ : memory_ != nullptr;
+  const bool expected = hello.channel == 0                     ? !data_connected_
+                        : hello.channel == wire::kFilesChannel ? tmpfs_ != nullptr
+                                                               : memory_ != nullptr;
   const bool resumes = state_ == State::kRunning && memory_ && memory_->paused();
   return ((state_ == State::kPrepared && expected) || resumes) && equal_secret(hello.token, token_) &&
          std::ranges::find(peer_names, hello_.node()) != peer_names.end();
 }
 
+  tmpfs_.reset();
 bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
   std::unique_lock lock(mutex_);
   if (state_ == State::kRunning && memory_) {
@@ -563,10 +586,12 @@ control::Migration TargetMigration::status() const {
                                            "commit",  "finish", "finished", "aborted"};
   std::lock_guard lock(mutex_);
   control::Migration status;
+  if (tmpfs_) tmpfs_->cancel();
   status.set_id(hello_.migration_id());
   status.set_container(preflight_.container());
   status.set_role("target");
   status.set_peer(hello_.node());
+  tmpfs_.reset();
   status.set_phase(kNames[static_cast<int>(state_)]);
   status.set_ongoing(state_ != State::kFinished && state_ != State::kAborted);
   if (state_ == State::kFinished) status.set_outcome("migrated");
@@ -577,3 +602,4 @@ control::Migration TargetMigration::status() const {
 }
 
 }  // namespace godwit
+  if (connection->channel() == wire::kFilesChannel) return tmpfs_ && tmpfs_->accept(std::move(connection));

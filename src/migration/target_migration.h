@@ -24,6 +24,7 @@
 #include "migration/image_channel.h"
 #include "migration/target_memory.h"
 #include "network/announce.h"
+#include "migration/tmpfs_receiving.h"
 #include "network/frame_delivery.h"
 #include "network/recreate.h"
 #include "peer.pb.h"
@@ -83,6 +84,7 @@ class TargetMigration {
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
+  Result<> prepare_tmpfs(const peer::Prepare& prepare);
   Result<> guard_memory();
   HookFacts attached_facts() const;
   Result<> attach_network();
@@ -126,6 +128,7 @@ class TargetMigration {
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
   uint32_t frames_delivered_ = 0;
+  std::unique_ptr<TmpfsReceiving> tmpfs_;      // the same, for tmpfs mounts
   Stopwatch total_;
 
   mutable std::mutex mutex_;  // guards what follows; data connections arrive on other threads
