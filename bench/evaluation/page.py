@@ -30,10 +30,10 @@ def write(results, path):
     path.write_text(render(results), encoding="utf-8")
 
 
-def render(results):
-    every = tables.all_of(results)
-    by_name = {table.name: table for table in every}
-    pictures = figures.all_of(results)
+def render(results, pictures=None):
+    """PICTURES: figures.all_of(results), if the caller has them already."""
+    by_name = {table.name: table for table in tables.all_of(results)}
+    pictures = figures.all_of(results) if pictures is None else pictures
     parts = [f"<h1>{_text(_title(results))}</h1>", _session(results), METHOD]
     parts += [_table(by_name[name]) for name in ("ratios",) if name in by_name]
     for experiment in results.experiments():
