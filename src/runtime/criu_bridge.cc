@@ -142,6 +142,8 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
   if (settings_.lens)
     orders += "LD_PRELOAD=" + settings_.lens->library.string() + '\0' +
               "GODWIT_LENS=" + settings_.lens->directory.string() + '\0';
+  else if (!settings_.preload.empty())
+    orders += "LD_PRELOAD=" + settings_.preload.string() + '\0';
   orders.push_back('\0');
   std::vector<int> fds;
   for (auto [number, fd] : settings_.descriptors) {

@@ -56,6 +56,8 @@ class CriuBridge {
     std::function<void()> on_failure;
     // Of a dump: what CRIU is not to see.
     std::optional<Lens> lens = std::nullopt;
+    // Of a restore: a library to preload into CRIU; none if empty. A CRIU that cannot be preloaded runs without it.
+    std::filesystem::path preload = {};
   };
 
   static Result<std::unique_ptr<CriuBridge>> start(Settings settings);
