@@ -5,7 +5,10 @@
 #include <set>
 #include <string_view>
 
+#include "base/file.h"
+#include "kernel/pidfd.h"
 #include "kernel/proc.h"
+#include "runtime/socket_obstacles.h"
 
 namespace godwit {
 
@@ -38,6 +41,20 @@ constexpr Unsupported kUnsupported[] = {
     {"/dev/vhost", "a vhost device"},
 };
 
+// Of the network namespace of PID.
+std::vector<MulticastGroup> groups_around(pid_t pid) {
+  constexpr size_t kTextBytesMax = size_t{1} << 20;
+  const auto igmp = read_file(fmt::format("/proc/{}/net/igmp", pid), kTextBytesMax);
+  const auto igmp6 = read_file(fmt::format("/proc/{}/net/igmp6", pid), kTextBytesMax);
+  return joined_groups(igmp.value_or(""), igmp6.value_or(""));
+}
+
+std::string obstacle_in_file(int pidfd, const proc::OpenFile& file, const std::vector<MulticastGroup>& groups) {
+  if (!file.link.starts_with("socket:")) return obstacle_in_link(file.link);
+  const auto socket = copy_fd_from(pidfd, file.fd);
+  return socket ? obstacle_in_socket(socket->get(), groups) : "";  // an error: it was closed
+}
+
 void look_at(pid_t pid, std::set<std::string>& texts) {
   auto status = proc::status(pid);
   if (!status) return;  // it has ended
@@ -46,9 +63,11 @@ void look_at(pid_t pid, std::set<std::string>& texts) {
     texts.insert(
         fmt::format("{} is traced by process {} (a debugger or strace), which must detach first", who, status->tracer));
   auto files = proc::open_files(pid);
-  if (!files) return;
+  const auto pidfd = open_pidfd(pid);
+  if (!files || !pidfd) return;
+  const auto groups = groups_around(pid);
   for (const proc::OpenFile& file : *files) {
-    const std::string what = obstacle_in_link(file.link);
+    const std::string what = obstacle_in_file(pidfd->get(), file, groups);
     if (!what.empty())
       texts.insert(fmt::format("{} has {} open (descriptor {}), which CRIU cannot carry", who, what, file.fd));
   }

@@ -1,0 +1,169 @@
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/rtnetlink.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <thread>
+
+#include "base/file.h"
+#include "base/scoped_fd.h"
+#include "base/test_support.h"
+#include "runtime/socket_obstacles.h"
+
+namespace godwit {
+namespace {
+
+using testing::HasSubstr;
+
+sockaddr_in any_port() {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+ScopedFd listener(sockaddr_in& address) {
+  ScopedFd socket(::socket(AF_INET, SOCK_STREAM, 0));
+  address = any_port();
+  socklen_t length = sizeof address;
+  EXPECT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  EXPECT_EQ(::listen(socket.get(), 4), 0);
+  EXPECT_EQ(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  return socket;
+}
+
+ScopedFd connected(const sockaddr_in& address) {
+  ScopedFd socket(::socket(AF_INET, SOCK_STREAM, 0));
+  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  return socket;
+}
+
+void await(int socket, short events) {
+  pollfd waited{.fd = socket, .events = events, .revents = 0};
+  ASSERT_EQ(::poll(&waited, 1, 5000), 1);
+}
+
+TEST(SocketObstacles, OrdinarySocketsAreNone) {
+  for (auto [family, type] : {std::pair{AF_INET, SOCK_STREAM},
+                              {AF_INET6, SOCK_STREAM},
+                              {AF_INET, SOCK_DGRAM},
+                              {AF_UNIX, SOCK_STREAM},
+                              {AF_UNIX, SOCK_SEQPACKET},
+                              {AF_NETLINK, SOCK_RAW}}) {
+    const ScopedFd socket(::socket(family, type, 0));
+    EXPECT_EQ(obstacle_in_socket(socket.get()), "") << family;
+  }
+  sockaddr_in address;
+  const ScopedFd listening = listener(address);
+  EXPECT_EQ(obstacle_in_socket(listening.get()), "");
+}
+
+TEST(SocketObstacles, OtherProtocolsAreNamed) {
+  const std::tuple<int, int, int, const char*> kinds[] = {{AF_INET, SOCK_STREAM, 262, "Multipath TCP"},
+                                                          {AF_INET, SOCK_STREAM, IPPROTO_SCTP, "SCTP"},
+                                                          {AF_ALG, SOCK_SEQPACKET, 0, "cryptography"},
+                                                          {AF_VSOCK, SOCK_STREAM, 0, "vsock"}};
+  int seen = 0;
+  for (const auto& [family, type, protocol, what] : kinds) {
+    const ScopedFd socket(::socket(family, type, protocol));
+    if (!socket) continue;  // not in this kernel
+    EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr(what));
+    ++seen;
+  }
+  if (seen == 0) GTEST_SKIP() << "this kernel has none of these protocols";
+}
+
+TEST(SocketObstacles, AConnectionThatNobodyAcceptsIsSeen) {
+  sockaddr_in address;
+  const ScopedFd listening = listener(address);
+  const ScopedFd client = connected(address);
+  EXPECT_THAT(obstacle_in_socket(listening.get()),
+              HasSubstr(std::to_string(ntohs(address.sin_port)) + " with connections"));
+}
+
+TEST(SocketObstacles, AConnectionThatIsAcceptedSoonIsNone) {
+  sockaddr_in address;
+  const ScopedFd listening = listener(address);
+  const ScopedFd client = connected(address);
+  std::thread program([&] { ScopedFd(::accept(listening.get(), nullptr, nullptr)); });
+  EXPECT_EQ(obstacle_in_socket(listening.get()), "");
+  program.join();
+}
+
+TEST(SocketObstacles, UnreadUrgentDataIsSeen) {
+  sockaddr_in address;
+  const ScopedFd listening = listener(address);
+  const ScopedFd client = connected(address);
+  const ScopedFd server(::accept(listening.get(), nullptr, nullptr));
+  ASSERT_EQ(::send(client.get(), "!", 1, MSG_OOB), 1);
+  await(server.get(), POLLPRI);
+  EXPECT_THAT(obstacle_in_socket(server.get()), HasSubstr("urgent data"));
+}
+
+TEST(SocketObstacles, ACorkedUdpSocketIsSeen) {
+  const ScopedFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(socket.get(), IPPROTO_UDP, UDP_CORK, &on, sizeof on), 0);
+  EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr("corked"));
+}
+
+TEST(SocketObstacles, AMulticastMemberIsSeenAndOthersAreNot) {
+  const ScopedFd member(::socket(AF_INET, SOCK_DGRAM, 0)), other(::socket(AF_INET, SOCK_DGRAM, 0));
+  ip_mreqn request{};
+  request.imr_multiaddr.s_addr = htonl(0xef630101);  // 239.99.1.1
+  request.imr_ifindex = 1;                           // lo
+  ASSERT_EQ(::setsockopt(member.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request), 0);
+  const auto groups = joined_groups(must(read_file("/proc/self/net/igmp")), must(read_file("/proc/self/net/igmp6")));
+  EXPECT_THAT(obstacle_in_socket(member.get(), groups), HasSubstr("multicast group 239.99.1.1"));
+  EXPECT_EQ(obstacle_in_socket(other.get(), groups), "");
+}
+
+TEST(SocketObstacles, GroupsOfEveryHostAreNotCounted) {
+  const std::string igmp =
+      "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n"
+      "\t\t\t\t010000E0     1 0:00000000\t\t0\n2\teth0      :     2      V3\n"
+      "\t\t\t\t010163EF     1 0:00000000\t\t0\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+  const std::string igmp6 =
+      "1    lo              ff020000000000000000000000000001     1 0000000C 0\n"
+      "2    eth0            ff0200000000000000000001ff020061     1 00000004 0\n"
+      "2    eth0            ff050000000000000000000000009901     1 00000004 0\nnonsense\n";
+  const auto groups = joined_groups(igmp, igmp6);
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups[0].link, 2);
+  EXPECT_EQ(groups[1].address.s6_addr[1], 5);
+}
+
+TEST(SocketObstacles, AUnixConnectionThatNobodyAcceptsIsSeen) {
+  const ScopedFd listening(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t length = sizeof address;
+  ASSERT_EQ(::bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof(sa_family_t)), 0);  // any name
+  ASSERT_EQ(::listen(listening.get(), 4), 0);
+  ASSERT_EQ(::getsockname(listening.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  const ScopedFd client(::socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  EXPECT_THAT(obstacle_in_socket(listening.get()), HasSubstr("UNIX socket with connections"));
+}
+
+TEST(SocketObstacles, UnreadMessagesOfNetlinkAreSeen) {
+  const ScopedFd socket(::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+  struct {
+    nlmsghdr header{.nlmsg_len = sizeof(nlmsghdr) + sizeof(rtgenmsg),
+                    .nlmsg_type = RTM_GETLINK,
+                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+                    .nlmsg_seq = 1,
+                    .nlmsg_pid = 0};
+    rtgenmsg body{};
+  } request;
+  ASSERT_GT(::send(socket.get(), &request, request.header.nlmsg_len, 0), 0);
+  EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr("netlink"));
+}
+
+}  // namespace
+}  // namespace godwit
