@@ -25,6 +25,8 @@ constexpr const char* kReservedName = ".reserved";
 // Log files and CRIU's statistics stay on the source.
 bool is_wanted(const std::string& name) { return name.ends_with(".img") && wire::check_image_name(name).has_value(); }
 bool is_pages_file(const std::string& name) { return name.starts_with("pages-") && is_wanted(name); }
+// One for each TCP connection, which CRIU opens, writes and closes once. There may be ten thousand.
+bool is_connection_file(const std::string& name) { return name.starts_with("tcp-stream-") && is_wanted(name); }
 
 }  // namespace
 
@@ -32,31 +34,51 @@ Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<boo
   buffer_.resize(kChunk);
   ScopedFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!watch) return fail_errno("inotify");
-  if (::inotify_add_watch(watch.get(), directory_.c_str(), IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE) < 0)
+  if (::inotify_add_watch(watch.get(), directory_.c_str(), IN_CREATE | IN_CLOSE_WRITE) < 0)
     return fail_errno("inotify " + directory_.string());
+  TRY(find_pages_files(watch.get()));
   for (;;) {
     if (cancelled) return fail("cancelled");
     const bool last = dumped;  // read before the files: nothing is written after it
+    TRY_ASSIGN(const bool new_files, read_events(watch.get()));
+    if (new_files || last) TRY(find_pages_files(watch.get()));
     if (last && !small_files_sent_) TRY(send_small_files());
     TRY_ASSIGN(bool sent, send_new_pages());
     if (sent) continue;
     if (last) break;
     pollfd items[2] = {{watch.get(), POLLIN, 0}, {wake, POLLIN, 0}};
     ::poll(items, 2, -1);
-    char events[4096];
-    while (::read(watch.get(), events, sizeof events) > 0) {
-    }
   }
   for (auto& [name, file] : pages_) TRY(sink_.end(file.number, file.sent));
   return {};
 }
 
-Result<> ImageReader::find_pages_files() {
+// Sends the connections that CRIU is done with. True if there may be pages files that are not known yet.
+Result<bool> ImageReader::read_events(int watch) {
+  bool new_files = false;
+  alignas(inotify_event) char events[16384];
+  for (ssize_t got; (got = ::read(watch, events, sizeof events)) > 0;) {
+    for (ssize_t at = 0; at < got;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(events + at);
+      at += static_cast<ssize_t>(sizeof *event + event->len);
+      const std::string name = event->len > 0 ? event->name : "";
+      // Events that were lost (IN_Q_OVERFLOW): the files are found when the dump is complete.
+      new_files |= (event->mask & IN_Q_OVERFLOW) != 0 || is_pages_file(name);
+      if ((event->mask & IN_CLOSE_WRITE) == 0 || !is_connection_file(name) || !sent_early_.insert(name).second)
+        continue;
+      TRY(send_whole(directory_ / name));
+    }
+  }
+  return new_files;
+}
+
+Result<> ImageReader::find_pages_files(int watch) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename().string();
     if (!is_pages_file(name) || pages_.contains(name)) continue;
     TRY_ASSIGN(ScopedFd fd, open_file(entry.path(), O_RDWR));
+    if (::inotify_add_watch(watch, entry.path().c_str(), IN_MODIFY) < 0) return fail_errno("inotify " + name);
     const uint32_t number = next_file_++;
     TRY(sink_.begin(number, name));
     pages_.emplace(name, PagesFile{std::move(fd), number});
@@ -66,7 +88,6 @@ Result<> ImageReader::find_pages_files() {
 
 // True if something was sent.
 Result<bool> ImageReader::send_new_pages() {
-  TRY(find_pages_files());
   bool sent = false;
   for (auto& [name, file] : pages_) {
     TRY_ASSIGN(uint64_t bytes, send_growth(file));
@@ -95,12 +116,11 @@ Result<uint64_t> ImageReader::send_growth(PagesFile& file) {
 }
 
 Result<> ImageReader::send_small_files() {
-  TRY(find_pages_files());
-  uint32_t ended = 0;
+  auto ended = static_cast<uint32_t>(sent_early_.size());
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename().string();
-    if (!is_wanted(name) || is_pages_file(name)) continue;
+    if (!is_wanted(name) || is_pages_file(name) || sent_early_.contains(name)) continue;
     TRY(send_whole(entry.path()));
     ++ended;
   }

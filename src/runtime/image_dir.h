@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -47,8 +48,9 @@ class ImageReader {
     uint32_t number;
     uint64_t sent = 0;
   };
+  Result<bool> read_events(int watch);
   Result<bool> send_new_pages();
-  Result<> find_pages_files();
+  Result<> find_pages_files(int watch);
   Result<uint64_t> send_growth(PagesFile& file);
   Result<> send_small_files();
   Result<> send_whole(const std::filesystem::path& path);
@@ -56,7 +58,8 @@ class ImageReader {
   std::filesystem::path directory_;
   ImageSink& sink_;
   std::map<std::string, PagesFile> pages_;
-  std::string buffer_;  // of small files
+  std::set<std::string> sent_early_;  // small files that were complete while CRIU was still dumping
+  std::string buffer_;                // of small files
   bool small_files_sent_ = false;
   uint32_t next_file_ = 0;
   uint64_t bytes_ = 0;

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <functional>
 #include <thread>
 #include <utility>
@@ -95,6 +96,20 @@ TEST_F(ImageDirTest, WhatIsWrittenDuringTheDumpArrivesComplete) {
   EXPECT_EQ(reader.bytes(), writer_.bytes());
   EXPECT_EQ(writer_.files_complete(), 4u);
   EXPECT_THAT(sink_.log, Contains("small 2"));
+}
+
+TEST_F(ImageDirTest, AConnectionIsSentWhileTheDumpGoesOnAndOnlyOnce) {
+  must(write_file(from() / "pages-1.img", pages(1, 'a')));
+  sink_.on_data = [this, calls = 0]() mutable {  // the dump is complete only when the connection has been sent
+    if (++calls == 1) must(write_file(from() / "tcp-stream-2a.img", "queues"));
+    if (calls == 2) set(dumped_);
+  };
+  ImageReader reader(from(), sink_);
+  must(run(reader));
+  EXPECT_EQ(must(read_file(to() / "tcp-stream-2a.img")), "queues");
+  EXPECT_EQ(std::ranges::count(sink_.log, "begin tcp-stream-2a.img"), 1);
+  EXPECT_THAT(sink_.log, Contains("small 1"));
+  EXPECT_EQ(reader.bytes(), writer_.bytes());
 }
 
 TEST_F(ImageDirTest, WhatHasBeenSentTakesNoMemoryAnyMore) {
