@@ -137,21 +137,21 @@ Step<> SourceMigration::prepare() {
   if (!freezer) return failed_here("prepare", std::move(freezer.error()));
   freezer_ = std::move(*freezer);
   if (auto step = prepare_memory(); !step) return step;
+  if (auto step = prepare_tmpfs(); !step) return step;
   if (auto step = prepare_here(); !step) return step;
 
   peer::SourceMessage request;
   peer::Prepare& prepare = *request.mutable_prepare();
   *prepare.mutable_network() = facts_.network;
   prepare.set_simple_cgroups(facts_.simple_cgroups);
-  if (auto step = prepare_tmpfs(); !step) return step;
   prepare.set_page_streams(memory_ ? memory_->streams() : 0);
+  if (tmpfs_) tmpfs_->declare(prepare);
   for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
   auto reply = ask("prepare", request, host_.step_timeout);
   if (!reply) return std::unexpected(std::move(reply.error()));
   for (const std::string& note : reply->prepare().notes()) report_.add_notes(note);
 
   if (auto step = open_connections(); !step) return step;
-  if (tmpfs_) tmpfs_->declare(prepare);
   auto ready = bridge_->await(CriuPoint::kPreDump, in(host_.step_timeout));
   if (!ready) return criu_failed("prepare", std::move(ready.error()));
   if (!memory_) warm_free_memory(facts_.memory_bytes);  // the images'
@@ -190,12 +190,6 @@ Step<> SourceMigration::prepare_memory() {
   return {};
 }
 
-Step<> SourceMigration::prepare_here() {
-  auto netns = open_netns(*facts_.spec.netns_path);
-  if (!netns) return failed_here("prepare", std::move(netns.error()));
-  auto detachment = network::PortDetachment::prepare(facts_.ports, netns->get());
-  if (!detachment) return failed_here("prepare", std::move(detachment.error()));
-  detachment_.emplace(std::move(*detachment));
 // In a user namespace CRIU restores mounts as the container's root, which may not bind godwit's.
 Step<> SourceMigration::prepare_tmpfs() {
   if (facts_.spec.own_userns) return {};
@@ -211,6 +205,12 @@ Step<> SourceMigration::prepare_tmpfs() {
   return {};
 }
 
+Step<> SourceMigration::prepare_here() {
+  auto netns = open_netns(*facts_.spec.netns_path);
+  if (!netns) return failed_here("prepare", std::move(netns.error()));
+  auto detachment = network::PortDetachment::prepare(facts_.ports, netns->get());
+  if (!detachment) return failed_here("prepare", std::move(detachment.error()));
+  detachment_.emplace(std::move(*detachment));
   auto hold = network::FrameHold::prepare(facts_.ports, facts_.network, request_.id, host_.hold);
   if (!hold) return failed_here("prepare", std::move(hold.error()));
   hold_.emplace(std::move(*hold));
@@ -241,6 +241,7 @@ Step<> SourceMigration::start_checkpoint() {
           [this](criu::Options& options) {
             declare_streams(facts_.streams, options);
             use_common_criu_options(facts_.simple_cgroups, options);
+            if (tmpfs_) tmpfs_->declare(options);
           },
       .hold_at = {CriuPoint::kPreDump, CriuPoint::kPostDump},
       .on_failure = [this] { lose_criu(); },
@@ -275,7 +276,6 @@ Result<std::unique_ptr<DataConnection>> SourceMigration::open_connection(uint16_
 
 Step<> SourceMigration::open_connections() {
   auto connection = open_connection(0);
-            if (tmpfs_) tmpfs_->declare(options);
   if (!connection) return failed_here("connect", std::move(connection.error()));
   auto sending =
       std::make_unique<ImageSending>(work_->path() / "images", std::move(*connection), [this](uint64_t bytes) {
@@ -295,6 +295,7 @@ Step<> SourceMigration::open_connections() {
 // Channels 1 to N carry pages, N+1 requests and answers.
 Step<> SourceMigration::open_page_connections(std::shared_ptr<RateLimit> limit) {
   PageSending::Settings settings;
+  settings.limit = std::move(limit);
   for (uint16_t channel = 1; channel <= memory_->streams() + 1; ++channel) {
     auto connection = open_connection(channel);
     if (!connection) return failed_here("connect", std::move(connection.error()));
@@ -307,6 +308,14 @@ Step<> SourceMigration::open_page_connections(std::shared_ptr<RateLimit> limit) 
   settings.progress = [this] { tell_bytes(); };
   std::lock_guard lock(mutex_);
   memory_->use(std::move(settings));
+  return {};
+}
+
+Step<> SourceMigration::open_tmpfs_connection(std::shared_ptr<RateLimit> limit) {
+  auto connection = open_connection(wire::kFilesChannel);
+  if (!connection) return failed_here("connect", std::move(connection.error()));
+  std::lock_guard lock(mutex_);
+  tmpfs_->use(std::move(*connection), std::move(limit));
   return {};
 }
 
@@ -329,7 +338,7 @@ void SourceMigration::lose_criu() {
   }
   if (sending_) sending_->cancel();
   if (memory_) memory_->cancel();
-  settings.limit = std::move(limit);
+  if (tmpfs_) tmpfs_->cancel();
 }
 
 // An error if CRIU, which must hold the container here until the commit, is gone; a cancel is noticed elsewhere.
@@ -342,21 +351,13 @@ Step<> SourceMigration::check_criu() {
 // --- Rounds: memory goes while the container runs ---------------------------------------------------------
 
 Step<> SourceMigration::rounds() {
-  if (!memory_) return {};
+  if (!memory_ && !tmpfs_) return {};
   begin_phase("rounds", "sending memory while the container runs");
   const bool files_first = tmpfs_ && request_.options.mode() != control::COLD;
   auto done = files_first ? tmpfs_->send_first() : Result<>();
   if (files_first && done) tmpfs_->begin_rounds();
   if (memory_ && done) done = memory_->run_rounds();
   if (files_first && done) done = tmpfs_->end_rounds();
-Step<> SourceMigration::open_tmpfs_connection(std::shared_ptr<RateLimit> limit) {
-  auto connection = open_connection(wire::kFilesChannel);
-  if (!connection) return failed_here("connect", std::move(connection.error()));
-  std::lock_guard lock(mutex_);
-  tmpfs_->use(std::move(*connection), std::move(limit));
-  return {};
-}
-
   if (auto step = check_criu(); !step) return step;
   if (!done) return failed_here("rounds", std::move(done.error()));
   return {};
@@ -370,13 +371,13 @@ Step<> SourceMigration::freeze() {
   frozen_at_ = Clock::now();
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("freeze", std::move(frozen.error()));
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
-  if (!memory_ && !tmpfs_) return {};
+  if (tmpfs_) tmpfs_->freeze();
+  if (!memory_) return {};
   if (auto begun = memory_->freeze(work_->path() / "lens"); !begun)
     return failed_here("freeze", std::move(begun.error()));
   return {};
 }
 
-  if (tmpfs_) tmpfs_->cancel();
 Step<> SourceMigration::dump_and_transfer() {
   begin_phase("dump", "dumping, sending what is written");
   bridge_->release(CriuPoint::kPreDump);
@@ -406,10 +407,12 @@ Step<> SourceMigration::restore_there() {
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
   switch_over.set_await_pages(memory_ && memory_->awaits_pages());
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
-  if (tmpfs_) tmpfs_->freeze();
   auto reply = ask("restore", request, limit);
   if (auto step = check_criu(); !step) return step;
+  if (tmpfs_ && tmpfs_->failure() && !cancelled()) return failed_here("transfer", *tmpfs_->failure());
   if (!reply) return std::unexpected(std::move(reply.error()));
+  if (tmpfs_)
+    if (auto sent = tmpfs_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   split_phase("transfer", reply->switch_over().receive_ms());
   (*report_.mutable_figures())["restore_ms"] = reply->switch_over().restore_ms();
@@ -455,10 +458,7 @@ bool SourceMigration::ask_for_outcome() {
     auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(5s));
     if (outcome && outcome->outcome() == peer::OutcomeReply::RUNNING) return true;
     if (outcome && outcome->outcome() == peer::OutcomeReply::ABORTED) return false;
-  if (tmpfs_ && tmpfs_->failure() && !cancelled()) return failed_here("transfer", *tmpfs_->failure());
     std::this_thread::sleep_for(kOutcomeRetry);
-  if (tmpfs_)
-    if (auto sent = tmpfs_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   }
 }
 
@@ -585,6 +585,7 @@ void SourceMigration::remove_network() {
 void SourceMigration::resume_here() {
   if (sending_) sending_->cancel();
   if (memory_) memory_->cancel();
+  if (tmpfs_) tmpfs_->cancel();
   bridge_->refuse();
   auto ended = checkpoint_->wait_until(in(kRunCEndsWithin));
   if (!ended || !*ended) {
@@ -618,6 +619,7 @@ bool SourceMigration::cancel() {
   if (bridge_) bridge_->refuse();
   if (sending_) sending_->cancel();  // the target then gives up waiting for images
   if (memory_) memory_->cancel();
+  if (tmpfs_) tmpfs_->cancel();
   return true;
 }
 
@@ -669,7 +671,6 @@ void SourceMigration::split_phase(const std::string& name, double ms) {
 
 control::Report SourceMigration::report(const Step<>& result) {
   if (report_.phases_size() > 0) report_.mutable_phases(report_.phases_size() - 1)->set_ms(phase_watch_.ms());
-  if (tmpfs_) tmpfs_->cancel();
   control::Report report = report_;
   report.set_migration_id(request_.id);
   report.set_container(request_.container);
@@ -682,6 +683,10 @@ control::Report SourceMigration::report(const Step<>& result) {
     memory_->describe(report);
     report.set_bytes_sent(report.bytes_sent() + memory_->bytes_on_wire());
     for (const std::string& note : memory_->notes()) report.add_notes(note);
+  }
+  if (tmpfs_) {
+    tmpfs_->describe(report);
+    report.set_bytes_sent(report.bytes_sent() + tmpfs_->bytes_on_wire());
   }
   (*report.mutable_figures())["source_memory_peak_bytes"] = static_cast<double>(memory_peak_bytes_);
   (*report.mutable_figures())["source_disk_bytes"] = static_cast<double>(disk_bytes_written() - disk_bytes_before_);
@@ -703,7 +708,6 @@ control::Report SourceMigration::report(const Step<>& result) {
 control::Migration SourceMigration::status() const {
   std::lock_guard lock(mutex_);
   control::Migration status;
-  if (tmpfs_) tmpfs_->cancel();
   status.set_id(request_.id);
   status.set_container(request_.container);
   status.set_role("source");
@@ -768,10 +772,6 @@ control::CheckReply check_migration(const Host& host, PeerConnector& peers, cons
   add(reply.mutable_facts(), host.node, "write tracking", SourceMemory::tracking_text(host.tracking));
   add(reply.mutable_facts(), host.node, "lens",
       lens ? "CRIU leaves memory to godwit" : "memory goes with CRIU's images: " + lens.error().text());
-  if (tmpfs_) {
-    tmpfs_->describe(report);
-    report.set_bytes_sent(report.bytes_sent() + tmpfs_->bytes_on_wire());
-  }
   add(reply.mutable_facts(), host.node, "processes", std::to_string(facts->processes.size()));
   add(reply.mutable_facts(), target, "kernel", there.kernel());
   add(reply.mutable_facts(), target, "criu", there.criu());

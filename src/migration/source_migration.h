@@ -26,8 +26,8 @@
 #include "migration/progress.h"
 #include "migration/source_facts.h"
 #include "migration/source_memory.h"
-#include "network/detachment.h"
 #include "migration/tmpfs_sending.h"
+#include "network/detachment.h"
 #include "network/frame_hold.h"
 #include "runtime/criu_bridge.h"
 #include "transport/tls_context.h"
@@ -66,10 +66,10 @@ class SourceMigration {
   Step<> check();
   Step<> prepare();
   Step<> prepare_memory();
+  Step<> prepare_tmpfs();
   Step<> prepare_here();
   Step<> rounds();
   Step<> freeze();
-  Step<> prepare_tmpfs();
   Step<> dump_and_transfer();
   Step<> restore_there();
   Step<> commit();
@@ -123,6 +123,7 @@ class SourceMigration {
   std::optional<Subprocess> checkpoint_;
   std::unique_ptr<ImageSending> sending_;  // the same
   std::unique_ptr<SourceMemory> memory_;   // the same; none if memory goes with CRIU's images
+  std::unique_ptr<TmpfsSending> tmpfs_;    // the same; none if all tmpfs mounts go with them
   UndoList undo_;
 
   Clock::time_point frozen_at_;
@@ -130,7 +131,6 @@ class SourceMigration {
   Stopwatch phase_watch_;
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
-  std::unique_ptr<TmpfsSending> tmpfs_;    // the same; none if all tmpfs mounts go with them
   bool container_seen_ = false;  // it was found running here
   control::Report report_;
 

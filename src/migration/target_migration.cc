@@ -34,6 +34,15 @@ constexpr auto kResumesWithin = 60s;
 // How often the source hears how many pages are left.
 constexpr auto kPagesLeftReply = 200ms;
 
+// CRIU fills SysV shared memory as it makes the IPC namespace, before the point where it waits for memory: what is not
+// there yet would be zero. An image without a segment is nothing but 8 bytes of magic numbers.
+bool holds_sysv_memory(const std::filesystem::path& images) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(images, error))
+    if (entry.path().filename().string().starts_with("ipcns-shm-") && entry.file_size(error) > 8) return true;
+  return false;
+}
+
 peer::TargetMessage failure_message(const std::string& step, const std::string& cause,
                                     const std::vector<std::string>& log) {
   peer::TargetMessage message;
@@ -134,6 +143,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (auto done = prepare_bundle(); !done) return failed(done.error());
   if (auto done = prepare_streams(prepare); !done) return failed(done.error());
   if (auto done = prepare_memory(prepare.page_streams()); !done) return failed(done.error());
+  if (auto done = prepare_tmpfs(prepare); !done) return failed(done.error());
   if (auto done = start_restore(prepare.simple_cgroups()); !done) return failed(done.error());
   auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
   if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
@@ -143,7 +153,6 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
   for (const std::string& note : network_->notes()) message.mutable_prepare()->add_notes(note);
   message.mutable_prepare();
-  if (auto done = prepare_tmpfs(prepare); !done) return failed(done.error());
   set_state(State::kPrepared);
   return message;
 }
@@ -218,6 +227,15 @@ Result<> TargetMigration::prepare_memory(uint32_t streams) {
   return {};
 }
 
+Result<> TargetMigration::prepare_tmpfs(const peer::Prepare& prepare) {
+  if (prepare.tmpfs().empty()) return {};
+  TRY_ASSIGN(tmpfs_, TmpfsReceiving::create({.directory = directory() / "tmpfs",
+                                             .mounts = {prepare.tmpfs().begin(), prepare.tmpfs().end()},
+                                             .bytes_max = host_.image_bytes_max,
+                                             .on_failure = [this] { stop_receiving(); }}));
+  return {};
+}
+
 Result<> TargetMigration::start_restore(bool simple_cgroups) {
   const auto socket = directory() / "criu.sock";
   TRY_ASSIGN(bridge_, CriuBridge::start({
@@ -232,6 +250,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 use_common_criu_options(simple_cgroups, options);
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                                 options.set_lazy_pages(memory_ != nullptr);
+                                if (tmpfs_) tmpfs_->declare(options);
                               },
                           .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
                                       CriuPoint::kNetworkUnlock},
@@ -260,15 +279,6 @@ void TargetMigration::end_restore() {
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended) restore_->kill();
   bridge_->await_end(Clock::now() + 20s);
-Result<> TargetMigration::prepare_tmpfs(const peer::Prepare& prepare) {
-  if (prepare.tmpfs().empty()) return {};
-  TRY_ASSIGN(tmpfs_, TmpfsReceiving::create({.directory = directory() / "tmpfs",
-                                             .mounts = {prepare.tmpfs().begin(), prepare.tmpfs().end()},
-                                             .bytes_max = host_.image_bytes_max,
-                                             .on_failure = [this] { stop_receiving(); }}));
-  return {};
-}
-
   auto check = [this](const Result<>& done) {
     if (!done) log::error("migration {}: {}", id(), done.error().text());
   };
@@ -283,7 +293,6 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
     return std::unexpected(PhaseError{step, std::move(error)});
   };
   const Stopwatch receive_watch;
-                                if (tmpfs_) tmpfs_->declare(options);
   if (!await_receiving(Clock::now() + host_.step_timeout)) return failed("transfer", Error("no data connection came"));
   if (memory_) memory_->set_awaited(switch_over.await_pages());
   receiving_->await_small_files();
@@ -294,6 +303,11 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   if (memory_)
     if (auto mapped = memory_->await_map(Clock::now() + host_.step_timeout); !mapped)
       return failed("transfer", mapped.error());
+  if (tmpfs_)
+    if (auto named = tmpfs_->await_trees(Clock::now() + host_.step_timeout); !named)
+      return failed("transfer", named.error());
+  if (holds_sysv_memory(directory() / "images"))
+    if (auto all = receiving_->finish(); !all) return failed("transfer", all.error());
   bridge_->release(CriuPoint::kRequest);
   // CRIU makes namespaces and mounts while memory still arrives, and this namespace becomes what it was at the freeze.
   if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
@@ -311,6 +325,11 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   bridge_->release(CriuPoint::kNamespacesReady);
   auto restored = bridge_->await(CriuPoint::kPostRestore, Clock::now() + host_.step_timeout);
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
+  if (tmpfs_) {
+    if (auto here = tmpfs_->await_content(Clock::now() + host_.step_timeout); !here)
+      return failed("transfer", here.error());
+    tmpfs_->detach();
+  }
   if (memory_)
     if (auto here = memory_->await_pages(switch_over.await_pages(), host_.step_timeout); !here)
       return failed("transfer", here.error());
@@ -337,9 +356,6 @@ Result<> TargetMigration::update_network(const peer::NetworkState& now) {
 
 bool TargetMigration::await_receiving(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  if (tmpfs_)
-    if (auto named = tmpfs_->await_trees(Clock::now() + host_.step_timeout); !named)
-      return failed("transfer", named.error());
   return receiving_arrived_.wait_until(lock, deadline, [&] { return receiving_ != nullptr; });
 }
 
@@ -347,6 +363,7 @@ void TargetMigration::stop_receiving() {
   std::lock_guard lock(mutex_);
   if (receiving_) receiving_->cancel();
   if (memory_) memory_->cancel();
+  if (tmpfs_) tmpfs_->cancel();
 }
 
 // The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
@@ -357,11 +374,6 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   if (auto guarded = guard_memory(); !guarded) return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
   bridge_->release(CriuPoint::kPostRestore);
   auto quiet = bridge_->await(CriuPoint::kNetworkUnlock, Clock::now() + kResumesWithin);
-  if (tmpfs_) {
-    if (auto here = tmpfs_->await_content(Clock::now() + host_.step_timeout); !here)
-      return failed("transfer", here.error());
-    tmpfs_->detach();
-  }
   if (!quiet) return std::unexpected(criu_error("resume", quiet.error()));
   // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
   const Stopwatch attach_watch;
@@ -413,7 +425,6 @@ Result<> TargetMigration::attach_network() {
   TRY(network_->attach());
   return announcer_->send();
 }
-  if (tmpfs_) tmpfs_->cancel();
 
 Result<> TargetMigration::deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames) {
   const std::vector<std::string> list(frames.begin(), frames.end());
@@ -459,6 +470,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   bridge_.reset();
   receiving_.reset();
   memory_.reset();
+  tmpfs_.reset();
   streams_.reset();
   work_.reset();
   figure("memory_peak_bytes", static_cast<double>(memory_peak_bytes_));
@@ -504,10 +516,12 @@ void TargetMigration::abort(const std::string& reason) {
   }
   if (receiving_) receiving_->cancel();
   if (memory_) memory_->cancel();
+  if (tmpfs_) tmpfs_->cancel();
   undo_.roll_back();
   bridge_.reset();
   receiving_.reset();
   memory_.reset();
+  tmpfs_.reset();
   streams_.reset();
   cni_.clear();
   network_.reset();
@@ -527,7 +541,6 @@ bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::s
          std::ranges::find(peer_names, hello_.node()) != peer_names.end();
 }
 
-  tmpfs_.reset();
 bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
   std::unique_lock lock(mutex_);
   if (state_ == State::kRunning && memory_) {
@@ -535,6 +548,7 @@ bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
     return memory_->resume(std::move(connection));
   }
   if (state_ != State::kPrepared) return false;
+  if (connection->channel() == wire::kFilesChannel) return tmpfs_ && tmpfs_->accept(std::move(connection));
   if (connection->channel() != 0) return memory_ && memory_->accept(std::move(connection));
   if (data_connected_) return false;
   data_connected_ = true;
@@ -587,12 +601,10 @@ control::Migration TargetMigration::status() const {
                                            "commit",  "finish", "finished", "aborted"};
   std::lock_guard lock(mutex_);
   control::Migration status;
-  if (tmpfs_) tmpfs_->cancel();
   status.set_id(hello_.migration_id());
   status.set_container(preflight_.container());
   status.set_role("target");
   status.set_peer(hello_.node());
-  tmpfs_.reset();
   status.set_phase(kNames[static_cast<int>(state_)]);
   status.set_ongoing(state_ != State::kFinished && state_ != State::kAborted);
   if (state_ == State::kFinished) status.set_outcome("migrated");
@@ -603,4 +615,3 @@ control::Migration TargetMigration::status() const {
 }
 
 }  // namespace godwit
-  if (connection->channel() == wire::kFilesChannel) return tmpfs_ && tmpfs_->accept(std::move(connection));

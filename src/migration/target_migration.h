@@ -23,8 +23,8 @@
 #include "migration/host.h"
 #include "migration/image_channel.h"
 #include "migration/target_memory.h"
-#include "network/announce.h"
 #include "migration/tmpfs_receiving.h"
+#include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "network/recreate.h"
 #include "peer.pb.h"
@@ -81,10 +81,10 @@ class TargetMigration {
   Result<> prepare_bundle();
   Result<> prepare_streams(const peer::Prepare& prepare);
   Result<> prepare_memory(uint32_t streams);
+  Result<> prepare_tmpfs(const peer::Prepare& prepare);
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
-  Result<> prepare_tmpfs(const peer::Prepare& prepare);
   Result<> guard_memory();
   HookFacts attached_facts() const;
   Result<> attach_network();
@@ -123,12 +123,12 @@ class TargetMigration {
   std::optional<Subprocess> restore_;
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
   std::unique_ptr<TargetMemory> memory_;       // none if memory comes with CRIU's images; set before kPrepared
+  std::unique_ptr<TmpfsReceiving> tmpfs_;      // the same, for tmpfs mounts
   UndoList undo_;
   std::jthread announcing_;
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
   uint32_t frames_delivered_ = 0;
-  std::unique_ptr<TmpfsReceiving> tmpfs_;      // the same, for tmpfs mounts
   Stopwatch total_;
 
   mutable std::mutex mutex_;  // guards what follows; data connections arrive on other threads
