@@ -180,6 +180,65 @@ def test_echo_client_sees_a_broken_connection(echo):
             client.stop()
 
 
+@pytest.fixture
+def byte_server():
+    port = free_port()
+    with subprocess.Popen([workload("byte_server"), "--port", str(port)]) as process:
+        await_port(port, process)
+        yield process, port
+        process.kill()
+
+
+def byte_client(port, direction):
+    return clients.MeasuringClient([workload("byte_client"), "--port", str(port), "--direction", direction])
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_stream_is_complete_and_its_pause_is_measured(byte_server, direction):
+    process, port = byte_server
+    with byte_client(port, direction) as client:
+        assert client.mark("before")["requests"] > 0
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(clients.ClientError, match="no answer"):
+            while True:  # until the queues are full, or empty
+                client.command("mark paused", timeout_s=0.3)
+        os.kill(process.pid, signal.SIGCONT)
+        assert client._answer("mark")["max_latency_ms"] >= 290
+        assert client.demand("finish")["bytes"] > 0
+        client.stop()
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_stream_that_breaks_is_seen(byte_server, direction):
+    process, port = byte_server
+    with byte_client(port, direction) as client:
+        process.kill()
+        answer = client.command("mark after")
+        while answer["errors"] == 0:
+            answer = client.command("mark after")
+        with pytest.raises(clients.ClientError):
+            client.stop()
+
+
+def test_stream_with_a_wrong_byte_is_seen():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with byte_client(listener.getsockname()[1], "down") as client:
+            connection, _ = listener.accept()
+            connection.sendall(bytes([0]) * 65536)
+            connection.close()
+            answer = client.command("mark after")
+            assert any("wrong bytes" in text for text in answer["error_texts"]), answer
+
+
+def test_echo_client_uses_its_idle_connections(echo):
+    process, port = echo
+    with clients.echo_client([], port=port, idle=50) as client:
+        assert client.demand("idle")["alive"] == 50
+        process.terminate()
+        process.wait()
+        assert not client.command("idle")["ok"]
+
+
 def test_memory_writer_verifies_while_it_writes():
     port = free_port()
     argv = [workload("memory_writer"), "--size-mib", "8", "--threads", "2", "--port", str(port)]
