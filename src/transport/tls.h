@@ -77,6 +77,7 @@ class TlsConnection {
 
  private:
   friend Result<> diagnose_tls(const TlsContext&, const std::string&, const std::string&, Deadline);
+  friend struct BareTls;  // tests: one that has not shaken hands
   enum class Side { kClient, kServer };
   TlsConnection(const TlsContext& context, ScopedFd socket, std::string peer_address);
 
