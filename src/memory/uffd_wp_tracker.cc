@@ -67,7 +67,7 @@ Result<PageRanges> UffdWpTracker::take_written(const std::vector<Mapping>& owned
 }
 
 Result<> UffdWpTracker::take_from(const PagemapScan& scan, const Mapping& mapping, PageRanges& written) {
-  PagemapScan::Query query = populated(scan);
+  PagemapScan::Query query = godwit::populated(scan);
   query.all_of = kPageWritten;
   query.protect = true;
   PageRanges found;
@@ -79,7 +79,7 @@ Result<> UffdWpTracker::take_from(const PagemapScan& scan, const Mapping& mappin
 
 // A scan that failed may have protected a part and lost it on its way out, so all that has content counts as written.
 Result<> UffdWpTracker::take_whole(const PagemapScan& scan, const Mapping& mapping, PageRanges& written) {
-  PagemapScan::Query query = populated(scan);
+  PagemapScan::Query query = godwit::populated(scan);
   auto allowed = begins_by_itself_ ? allow_protection(uffd_.get(), mapping) : Result<>();
   query.protect = allowed.has_value();
   if (!allowed) {
@@ -103,12 +103,12 @@ Result<> UffdWpTracker::take_whole(const PagemapScan& scan, const Mapping& mappi
 
 Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned) {
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
-  PagemapScan::Query query = populated(scan);
+  PagemapScan::Query query = godwit::populated(scan);
   query.all_of = kPageWritten;
   // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked; those that
   // know guard pages (6.15) do not.
   const bool leaves_protection_behind = scan.guard_if_known() == 0;
-  PagemapScan::Query untracked = populated(scan);
+  PagemapScan::Query untracked = godwit::populated(scan);
   untracked.none_of |= kPageWpAllowed;
   PageRanges written;
   for (const Mapping& mapping : owned) {
