@@ -84,6 +84,13 @@ Result<> CpuQuota::restore() const {
   return !set_back && !std::filesystem::exists(directory_) ? Result<>() : set_back;
 }
 
+std::vector<std::pair<std::filesystem::path, std::string>> CpuQuota::to_restore() const {
+  if (unified_) return {{directory_ / "cpu.max", quota_before_ + " " + period_before_}};
+  return {{directory_ / "cpu.cfs_quota_us", "-1"},
+          {directory_ / "cpu.cfs_period_us", period_before_},
+          {directory_ / "cpu.cfs_quota_us", quota_before_}};
+}
+
 Result<> CpuQuota::set(const std::string& quota_us, const std::string& period_us) const {
   if (unified_) return write_attribute(directory_ / "cpu.max", quota_us + " " + period_us);
   // The kernel refuses a quota that is too large for the period and the other way round: none in between.

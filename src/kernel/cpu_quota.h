@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 
@@ -23,6 +25,8 @@ class CpuQuota {
   Result<> limit(double cpus) const;
   // As it was at open(). Fine if the cgroup is gone.
   Result<> restore() const;
+  // The same for another process, later: files, and what to write into them, in this order.
+  std::vector<std::pair<std::filesystem::path, std::string>> to_restore() const;
 
  private:
   CpuQuota(std::filesystem::path directory, std::filesystem::path usage, bool unified)

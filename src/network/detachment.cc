@@ -148,8 +148,9 @@ Result<PortDetachment> PortDetachment::recorded(const std::string& record, int n
   }
   TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
   PortDetachment detachment(std::move(socket), std::move(ports), std::move(settings));
-  if (std::ranges::any_of(detachment.ports_, &HostPort::macvlan))
+  if (std::ranges::any_of(detachment.ports_, &HostPort::macvlan)) {
     TRY_ASSIGN(detachment.inside_, in_netns(netns_fd, RouteSocket::open));
+  }
   detachment.detached_ = true;
   return detachment;
 }

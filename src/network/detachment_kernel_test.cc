@@ -53,6 +53,26 @@ TEST_F(Detachment, IsUndoneAtTheEndOfScopeUnlessCommitted) {
   EXPECT_FALSE(on_bridge());
 }
 
+TEST_F(Detachment, AnotherProcessPutsThePortBackFromTheRecord) {
+  run_in(lan.a, "bridge link set dev c0 isolated on learning off cost 77");
+  std::string record;
+  {
+    auto detachment = prepare();
+    ASSERT_TRUE(detachment && detachment->detach());
+    record = detachment->record();
+    detachment->commit();  // as if the process had been killed
+  }
+  EXPECT_FALSE(on_bridge());
+  auto recorded = in_netns(lan.a.get(), [&] { return PortDetachment::recorded(record); });
+  ASSERT_TRUE(recorded) << recorded.error().text();
+  ASSERT_TRUE(recorded->reattach());
+  EXPECT_TRUE(on_bridge());
+  std::string settings = run_in(lan.a, "bridge -d link show dev c0");
+  for (const char* setting : {"isolated on", "learning off", "cost 77"})
+    EXPECT_NE(settings.find(setting), std::string::npos) << settings;
+  EXPECT_FALSE(PortDetachment::recorded(record.substr(0, record.size() / 2)));
+}
+
 TEST_F(Detachment, APortThatVanishedIsNoObstacleToGoingBack) {
   auto detachment = prepare();
   ASSERT_TRUE(detachment && detachment->detach());
