@@ -450,7 +450,6 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   peer::TargetMessage message;
   peer::FinishReply& reply = *message.mutable_finish();
   if (auto delivered = deliver_frames(finish.frames()); !delivered) remember_error(delivered.error().text());
-  network_->end_delivery();
   for (network::CniAllocation& allocation : cni_)
     if (auto kept = allocation.commit(); !kept) reply.add_notes(kept.error().text());
   auto figure = [&](const char* name, double value) {

@@ -103,16 +103,16 @@ TEST(Announce, EveryBridgeOnTheWayLearns) {
   ScopedFd middle = new_netns(), far = new_netns(), client = new_netns(), host = new_netns();
   for (const ScopedFd* bridge : {&middle, &far, &host})
     run_in(*bridge, "ip link add br0 type bridge; ip link set br0 up");
-  TestLan::connect(lan.lan, "tomid", "lan", middle, "dn0");
-  TestLan::connect(middle, "tofar", "br0", far, "dn0");
-  TestLan::connect(middle, "tohost", "br0", host, "dn0");
+  TestLan::connect(lan.lan, "tomid", "lan", middle, "dn");
+  TestLan::connect(middle, "tofar", "br0", far, "dn");
+  TestLan::connect(middle, "tohost", "br0", host, "dn");
   TestLan::connect(far, "tocli", "br0", client, "eth0");
-  for (const ScopedFd* bridge : {&middle, &far, &host}) run_in(*bridge, "ip link set dn0 master br0");
+  for (const ScopedFd* bridge : {&middle, &far, &host}) run_in(*bridge, "ip link set dn master br0");
   run_in(client, "ip addr add 10.98.0.3/16 dev eth0; ip addr add fd98::3/64 dev eth0 nodad; ping -c1 -W2 10.98.2.7");
   auto port = [](const ScopedFd& bridge) {
     return run_in(bridge, "bridge fdb show | sed -n 's/^02:00:0a:62:02:07 dev \\([a-z]*\\).*/\\1/p'");
   };
-  EXPECT_EQ(learned_port(lan) + port(middle) + port(far), "toa\ndn0\ndn0\n");
+  EXPECT_EQ(learned_port(lan) + port(middle) + port(far), "toa\ndn\ndn\n");
 
   auto state = capture_namespace(lan.container.get());
   ASSERT_TRUE(state);
@@ -123,7 +123,7 @@ TEST(Announce, EveryBridgeOnTheWayLearns) {
   run_in(lan.a, "ip link set c0 nomaster");
   ASSERT_TRUE(made->attach());
   ASSERT_TRUE(announce(made->netns_fd(), *state));
-  EXPECT_EQ(learned_port(lan) + port(middle) + port(far), "tomid\ntohost\ndn0\n");
+  EXPECT_EQ(learned_port(lan) + port(middle) + port(far), "tomid\ntohost\ndn\n");
   EXPECT_NE(run_in(client, "ping -c1 -W2 10.98.2.7").find("1 received"), std::string::npos);
   EXPECT_NE(lan.ping("fd98::7").find("1 received"), std::string::npos);
 }

@@ -33,7 +33,7 @@ class BridgeVlans : public testing::Test {
     return std::move(*result);
   }
   static std::string vlans_of(const ScopedFd& host, const std::string& port) {
-    return run_in(host, "bridge vlan show dev " + port + " | tail -n +2 | sed 's/^[^ \t]*//'");
+    return run_in(host, "bridge vlan show dev " + port + " | tail -n +2 | sed 's/^[^ \t]*[ \t]*//'");
   }
 
   TestLan lan;

@@ -13,9 +13,8 @@ namespace {
 constexpr int kSendWaitMs = 100;
 
 bool is_for(const HostEnd& end, const std::string& frame) {
-  if (end.index == 0) return false;
-  // From a macvlan, what is for many would go out to the LAN, too.
-  return ((frame[0] & 1) && !end.macvlan) || frame.compare(0, 6, as_bytes(end.container_mac)) == 0;
+  if (end.index == 0) return false;  // a macvlan's
+  return (frame[0] & 1) || frame.compare(0, 6, as_bytes(end.container_mac)) == 0;
 }
 
 // False: the frame itself is refused.

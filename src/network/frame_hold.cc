@@ -12,8 +12,6 @@
 #include "network/frame_filter.h"
 #include "network/frame_queue.h"
 #include "network/hold_tap.h"
-#include "network/macvlan_message.h"
-#include "network/macvlan_tap.h"
 
 namespace godwit::network {
 
@@ -23,9 +21,7 @@ struct FrameHold::Shared {
         sender(std::move(frame_sender)),
         filter(std::move(frame_filter)),
         queue(bounds) {}
-  ~Shared() { remove_parents(); }
 
-  void remove_parents();
   Result<> divert(bool on);
   void stop();
   void read_until_stopped();
@@ -36,18 +32,11 @@ struct FrameHold::Shared {
   const FrameFilter filter;
   FrameQueue queue;
   std::vector<HostPort> ports;
-  std::vector<HoldTap> taps;           // one for each port of a bridge
-  std::vector<MacvlanTap> parents;     // one for each macvlan whose frames can be held
-  std::vector<int> read_from() const;  // all of them
-  ScopedFd stopper;                    // an eventfd
+  std::vector<HoldTap> taps;  // one for each port
+  ScopedFd stopper;           // an eventfd
   std::atomic<bool> holding = false;
   std::thread reader;
 };
-
-void FrameHold::Shared::remove_parents() {
-  for (MacvlanTap& parent : parents) parent.remove(socket);
-  parents.clear();
-}
 
 // Entries first when turning on: from then on frames go to the taps, while the ports are still
 // there.
@@ -70,22 +59,14 @@ void FrameHold::Shared::read_all(int tap, std::vector<char>& buffer) {
   }
 }
 
-std::vector<int> FrameHold::Shared::read_from() const {
-  std::vector<int> fds;
-  for (const HoldTap& tap : taps) fds.push_back(tap.fd());
-  for (const MacvlanTap& parent : parents) fds.push_back(parent.fd());
-  return fds;
-}
-
 // What is in the taps when the stop is asked for is still read.
 void FrameHold::Shared::read_until_stopped() {
   std::vector<char> buffer(kFrameBytesMax);
   std::vector<pollfd> waits = {{.fd = stopper.get(), .events = POLLIN, .revents = 0}};
-  const std::vector<int> fds = read_from();
-  for (int fd : fds) waits.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+  for (const HoldTap& tap : taps) waits.push_back({.fd = tap.fd(), .events = POLLIN, .revents = 0});
   while (!(waits[0].revents & POLLIN)) {
     if (poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
-    for (int fd : fds) read_all(fd, buffer);
+    for (const HoldTap& tap : taps) read_all(tap.fd(), buffer);
   }
 }
 
@@ -95,7 +76,6 @@ void FrameHold::Shared::stop() {
   (void)eventfd_write(stopper.get(), 1);
   reader.join();
   holding = false;
-  remove_parents();
   taps.clear();
 }
 
@@ -112,13 +92,7 @@ Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports, const p
   TRY_ASSIGN(FrameSender sender, FrameSender::open());
   auto shared = std::make_unique<Shared>(std::move(socket), std::move(sender), FrameFilter(ports, state), bounds);
   for (size_t i = 0; i < ports.size(); ++i) {
-    if (ports[i].macvlan) {
-      if (!takes_frames(ports[i].macvlan_mode)) continue;
-      TRY_ASSIGN(MacvlanTap parent,
-                 MacvlanTap::make(shared->socket, "gh" + id.substr(0, 10) + std::to_string(i), ports[i]));
-      shared->parents.push_back(std::move(parent));
-      continue;
-    }
+    if (ports[i].macvlan) continue;
     std::string name = "gh" + id.substr(0, 10) + std::to_string(i);
     TRY_ASSIGN(HoldTap tap, HoldTap::make(shared->socket, name, ports[i]));
     shared->taps.push_back(std::move(tap));
@@ -146,12 +120,8 @@ std::vector<std::string> FrameHold::take(size_t bytes_max) { return shared_->que
 size_t FrameHold::bytes_waiting() const { return shared_->queue.bytes(); }
 
 Result<DeliveryCount> FrameHold::give_back(PortDetachment& detachment) {
-  // What a macvlan gets from here on must not be held as well.
-  const bool macvlans = !shared_->parents.empty();
-  if (macvlans) shared_->holding = false;
   TRY(detachment.reattach());
   std::vector<HostEnd> ends = as_host_ends(shared_->ports);
-  for (const MacvlanTap& parent : shared_->parents) ends.push_back(parent.end());
   DeliveryCount total;
   auto deliver = [&](const std::vector<std::string>& frames) -> Result<> {
     TRY_ASSIGN(DeliveryCount count, shared_->sender.send(ends, frames));
@@ -159,11 +129,6 @@ Result<DeliveryCount> FrameHold::give_back(PortDetachment& detachment) {
     total.refused += count.refused;
     return {};
   };
-  if (macvlans) {
-    TRY(deliver(take()));
-    stop();
-    return total;
-  }
   // The port is back, and its frames still come here: deliver until none is waiting, then let go.
   // The bound: a sender faster than this loop.
   for (int round = 0; round < 16; ++round) {
@@ -182,9 +147,7 @@ std::vector<std::string> FrameHold::notes() const {
   std::vector<std::string> notes;
   for (const HostPort& port : shared_->ports)
     if (port.macvlan)
-      notes.push_back("link " + port.link + " is a macvlan: packets from other macvlans of " + port.name +
-                      " are not held during the downtime" +
-                      (takes_frames(port.macvlan_mode) ? "" : ", and neither are any others in this mode"));
+      notes.push_back("link " + port.link + " is a macvlan: packets that come for it during the downtime are not held");
   return notes;
 }
 

@@ -8,10 +8,7 @@
 // moves it back. Held are frames to the container's MAC, and the ARP requests and neighbour
 // solicitations that ask for its addresses: unanswered, they are repeated only after a second.
 //
-// A macvlan has no port that could be diverted. Its frames are seen by a packet socket at its parent, before the parent
-// hands them on, and PortDetachment stops it from receiving. Frames that other macvlans of the same parent send it
-// never pass there and are not held; neither is anything for a macvlan in another mode than bridge, since it could not
-// be delivered.
+// A macvlan has no port that could be diverted: its frames are not held, and PortDetachment stops it from receiving.
 //
 // Nothing outlives the agent: with the tap's descriptor go the tap, its port and its forwarding
 // entries.

@@ -30,8 +30,6 @@ bool is_carried_macvlan_mode(uint32_t mode) {
   return mode == MACVLAN_MODE_PRIVATE || mode == MACVLAN_MODE_VEPA || mode == MACVLAN_MODE_BRIDGE;
 }
 
-bool takes_frames(uint32_t mode) { return mode == MACVLAN_MODE_BRIDGE; }
-
 NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd) {
   NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(index));
   request.add_string(IFLA_IFNAME, link.name());
@@ -41,16 +39,6 @@ NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t 
   request.add_u32(IFLA_TXQLEN, link.txqlen());
   request.add_u32(IFLA_NET_NS_FD, static_cast<uint32_t>(netns_fd));
   add_mode(request, MACVLAN_MODE_SOURCE);
-  return request;
-}
-
-NetlinkRequest injector_request(const std::string& name, uint32_t parent, uint32_t mtu) {
-  NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(0));
-  request.add_string(IFLA_IFNAME, name);
-  request.add(IFLA_ADDRESS, as_bytes(high_mac()));
-  request.add_u32(IFLA_LINK, parent);
-  request.add_u32(IFLA_MTU, mtu);
-  add_mode(request, MACVLAN_MODE_BRIDGE);
   return request;
 }
 

@@ -15,15 +15,9 @@ namespace godwit::network {
 // source has a list of its own.)
 bool is_carried_macvlan_mode(uint32_t mode);
 
-// Frames can be put into it from outside only if macvlans of its parent talk to each other.
-bool takes_frames(uint32_t mode);
-
 // Sent on the host of PARENT, the link's index there. The macvlan is made in the namespace NETNS_FD with the index
 // INDEX (0: any), off the LAN, with a MAC of its own, so that no switch takes it for the container.
 NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd);
-
-// A macvlan on the host through which frames are put into another one of the same parent.
-NetlinkRequest injector_request(const std::string& name, uint32_t parent, uint32_t mtu);
 
 // In the macvlan's namespace.
 NetlinkRequest off_lan_request(uint32_t index);

@@ -101,6 +101,16 @@ Result<json> parse_rules(const std::string& rules) {
   return list;
 }
 
+// Elements of a map may lead to chains, and rules use everything else: nft lists them in another order than it needs.
+int rank(const json& object) {
+  const std::string& kind = object.begin().key();
+  if (kind == "table") return 0;
+  if (kind == "chain") return 1;
+  if (kind == "set" || kind == "map") return 3;
+  if (kind == "element") return 4;
+  return kind == "rule" ? 5 : 2;
+}
+
 Result<ScopedFd> memory_file(const std::string& text) {
   ScopedFd fd(memfd_create("nftables", MFD_CLOEXEC));
   if (!fd) return fail_errno("memfd_create");
@@ -169,7 +179,9 @@ Result<> write_nftables(const std::string& rules) {
   json commands = json::array({json{{"flush", {{"ruleset", nullptr}}}}});
   if (!rules.empty()) {
     TRY_ASSIGN(json list, parse_rules(rules));
-    for (json& object : list) commands.push_back(json{{"add", std::move(object)}});
+    std::vector<json> objects(list.begin(), list.end());
+    std::ranges::stable_sort(objects, {}, rank);
+    for (json& object : objects) commands.push_back(json{{"add", std::move(object)}});
   }
   TRY_ASSIGN(const char* nft, need_nft());
   TRY_ASSIGN(const ScopedFd input, memory_file(json{{"nftables", std::move(commands)}}.dump()));

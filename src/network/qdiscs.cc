@@ -113,6 +113,30 @@ Result<> remove_all(RouteSocket& socket, const LinkNames& names, const std::vect
   return {};
 }
 
+// HTB puts a class whose parent is missing at the root and says nothing.
+std::vector<peer::Qdisc> parents_first(const std::vector<peer::Qdisc>& qdiscs) {
+  std::set<std::pair<std::string, uint32_t>> wanted, there;
+  for (const peer::Qdisc& qdisc : qdiscs) wanted.emplace(qdisc.link(), qdisc.handle());
+  std::vector<peer::Qdisc> ordered, pending = qdiscs;
+  for (bool progress = true; progress;) {
+    progress = false;
+    std::vector<peer::Qdisc> waiting;
+    for (const peer::Qdisc& qdisc : pending) {
+      const std::pair<std::string, uint32_t> parent(qdisc.link(), qdisc.parent());
+      if (wanted.contains(parent) && !there.contains(parent)) {
+        waiting.push_back(qdisc);
+        continue;
+      }
+      there.emplace(qdisc.link(), qdisc.handle());
+      ordered.push_back(qdisc);
+      progress = true;
+    }
+    pending = std::move(waiting);
+  }
+  ordered.insert(ordered.end(), pending.begin(), pending.end());  // a circle, from a peer: the kernel refuses it
+  return ordered;
+}
+
 std::set<std::string> keys(const std::vector<peer::Qdisc>& qdiscs) {
   std::set<std::string> set;
   for (const peer::Qdisc& qdisc : qdiscs) set.insert(qdisc.SerializeAsString());
@@ -139,19 +163,9 @@ Result<> write_qdiscs(RouteSocket& socket, const LinkNames& names, const std::ve
   TRY_ASSIGN(const auto now, read_qdiscs(socket, names));
   if (keys(now) == keys(wanted)) return {};
   TRY(remove_all(socket, names, now));
-  // A class needs its discipline, and a discipline may hang on a class: again, as long as anything succeeds.
-  std::vector<peer::Qdisc> pending = wanted;
-  for (Result<> refusal; !pending.empty();) {
-    std::vector<peer::Qdisc> refused;
-    for (const peer::Qdisc& qdisc : pending) {
-      TRY_ASSIGN(const NetlinkRequest request, add_request(names, qdisc));
-      if (auto added = socket.call(request); !added) {
-        refusal = fail(std::move(added.error()).during(describe(qdisc)));
-        refused.push_back(qdisc);
-      }
-    }
-    if (refused.size() == pending.size()) return refusal;
-    pending = std::move(refused);
+  for (const peer::Qdisc& qdisc : parents_first(wanted)) {
+    TRY_ASSIGN(const NetlinkRequest request, add_request(names, qdisc));
+    TRY_DOING(describe(qdisc), socket.call(request));
   }
   return {};
 }

@@ -138,10 +138,6 @@ Result<HostEnd> RecreatedNamespace::make_macvlan(const peer::Link& link, const s
                       [&](uint32_t index) { return macvlan_request(link, index, parent.index, netns_.get()); }));
   host_ends_.push_back(end);
   TRY_ASSIGN(host_ends_.back().container_mac, unicast_mac(link.mac()));
-  if (!takes_frames(link.macvlan_mode())) return host_ends_.back();
-  TRY(host_.call(injector_request(host_name, parent.index, link.mtu())));
-  TRY_ASSIGN(LinkInfo injector, find_link(host_, host_name));
-  host_ends_.back().index = injector.index;
   return host_ends_.back();
 }
 
@@ -236,14 +232,6 @@ Result<> RecreatedNamespace::attach_macvlan(const peer::Link& link) {
   TRY_ASSIGN(const MacAddress mac, unicast_mac(link.mac()));
   TRY(inside_->call(set_mac_request(index, mac)));
   return inside_->call(on_lan_request(index, link.macvlan_mode()));
-}
-
-void RecreatedNamespace::end_delivery() {
-  for (HostEnd& end : host_ends_) {
-    if (!end.macvlan || end.index == 0) continue;
-    (void)host_.call(delete_link_request(end.name));
-    end.index = 0;
-  }
 }
 
 void RecreatedNamespace::destroy() {

@@ -21,8 +21,7 @@
 
 namespace godwit::network {
 
-// The host's end of one of the container's veths; or a macvlan beside the container's, through which frames are put
-// into that one (index 0: into a macvlan of its mode none can be).
+// The host's end of one of the container's veths. A macvlan has none: index 0.
 struct HostEnd {
   uint32_t index = 0;
   std::string name;  // gw…
@@ -51,9 +50,6 @@ class RecreatedNamespace {
 
   // Puts the links on their bridges and LANs, about 0.1 ms each. Fine if they are already.
   Result<> attach();
-
-  // After the commit: no more frames are delivered. Removes what was only there for that.
-  void end_delivery();
 
   // Removes links and namespace. Fine if they are gone.
   void destroy();

@@ -53,7 +53,7 @@ Result<> check_link(const peer::Link& link) {
   for (const peer::Vlan& vlan : link.vlans())
     if (vlan.id() < 1 || vlan.id() > kVlanIdMax) return fail("link " + link.name() + ": a VLAN is out of range");
   if (link.kind() == "macvlan") {
-    if (!is_link_name(link.parent()) || !is_carried_macvlan_mode(link.macvlan_mode()))
+    if ((!link.parent().empty() && !is_link_name(link.parent())) || !is_carried_macvlan_mode(link.macvlan_mode()))
       return fail("link " + link.name() + ": parent or mode not valid");
   } else if (!link.kind().empty()) {
     return fail("link " + link.name() + " is of a kind that cannot be carried");

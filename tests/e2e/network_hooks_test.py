@@ -45,7 +45,7 @@ def test_both_hosts_are_told(lab, echo, client, hook, tmp_path):
         assert told["GODWIT_INTERFACES"] == "eth0"
         assert told["GODWIT_NETNS"] == "/run/netns/echo"
         assert {"eth0=10.99.2.11/16", "eth0=fd00:99::2:11/64"} <= set(told["GODWIT_ADDRESSES"].split())
-    assert migration.report["notes"] == []
+    assert "hook" not in " ".join(migration.report["notes"])
 
 
 def test_a_hook_that_fails_is_a_note(lab, echo, client, hook):

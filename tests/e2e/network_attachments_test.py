@@ -1,0 +1,112 @@
+"""Ways in which a container's interfaces are attached, besides one veth on a bridge."""
+
+import contextlib
+
+import pytest
+
+from tests.support import client as clients
+from tests.support import container as containers
+from tests.support.agent_setup import configured
+from tests.support.lab import CLIENT
+from tests.support.migration import begin
+from tests.support.refusal import assert_check_finds
+from tests.support.second_lan import add_macvlan, add_veth, bridges, inside, second_lan
+
+GAP_BEYOND_DOWNTIME_MS_MAX = 250  # loose: the bench measures it
+GAP_WITHOUT_HOLD_MS_MAX = 1500  # some steps of TCP's retransmission
+
+
+@contextlib.contextmanager
+def links_named(lab, **names):
+    """Both agents know these names in [links]."""
+    lines = "".join(f'{there} = "{here}"\n' for there, here in names.items())
+    with contextlib.ExitStack() as stack:
+        for node in lab.nodes:
+            stack.enter_context(configured(lab, node, ("[network]", f"[links]\n{lines}\n[network]")))
+        yield
+
+
+def assert_connections_go_on(lab, container, addresses, there_and_back, gap_ms_max=GAP_BEYOND_DOWNTIME_MS_MAX):
+    """One connection to each address of the echo container, all used without a pause."""
+    with contextlib.ExitStack() as stack:
+        connected = [stack.enter_context(clients.echo_client(lab.prefix(CLIENT), host=address, port=containers.ECHO_PORT))
+                     for address in addresses]
+        for each in connected:
+            each.mark("before")
+
+        def gap_is_the_downtime(migration):
+            for each in connected:
+                during = each.mark("during")
+                assert during["requests"] > 0
+                assert during["max_latency_ms"] <= migration.report["downtime_ms"] + gap_ms_max
+                each.mark("after")
+
+        there_and_back(container, gap_is_the_downtime)
+        for each in connected:
+            each.stop()
+
+
+def test_two_interfaces_on_two_bridges(lab, echo, there_and_back):
+    with second_lan(lab), bridges(lab, "br1", {node: "up1" for node in lab.nodes}), links_named(lab, br1="br1"):
+        add_veth(lab, echo, "eth1", "br1", "10.98.2.11/16")
+        before = inside(lab, echo, "-br", "address")
+        assert_connections_go_on(lab, echo, ["10.99.2.11", "10.98.2.11"], there_and_back)
+        assert [line.split()[2:] for line in inside(lab, echo, "-br", "address").splitlines()] == \
+            [line.split()[2:] for line in before.splitlines()]
+
+
+def test_a_bridge_that_is_missing_for_one_of_them_is_named(lab, echo):
+    with second_lan(lab), bridges(lab, "br1", {node: "up1" for node in lab.nodes}), links_named(lab, br1="other"):
+        add_veth(lab, echo, "eth1", "br1", "10.98.2.11/16")
+        assert_check_finds(lab, "node1", echo.name, "node2", "bridge", "other, for the container's eth1, does not exist "
+                           "on node2", "[links]")
+
+
+@pytest.mark.parametrize("mode", ["bridge", "private", "vepa"])
+def test_macvlan(lab, echo, there_and_back, mode):
+    with second_lan(lab):
+        add_macvlan(lab, echo, "mv0", "up1", "10.98.2.11/16", mode)
+        assert_connections_go_on(lab, echo, ["10.98.2.11"], there_and_back, GAP_WITHOUT_HOLD_MS_MAX)
+        assert mode in inside(lab, echo, "-d", "link", "show", "mv0")
+
+
+def test_macvlan_after_a_rollback(lab, echo):
+    with second_lan(lab):
+        add_macvlan(lab, echo, "mv0", "up1", "10.98.2.11/16")
+        with clients.echo_client(lab.prefix(CLIENT), host="10.98.2.11", port=containers.ECHO_PORT) as connected:
+            with begin(lab, echo, "node2", mode="cold") as ongoing:
+                ongoing.await_phase("dump")
+                lab.agent("node2", "kill")
+                migration = ongoing.result()
+            lab.agent("node2", "start")
+            assert migration.status == 3, migration.why()
+            assert connected.mark("rolled back")["requests"] > 0
+            assert connected.mark("afterwards")["requests"] > 0
+            connected.stop()
+
+
+@pytest.fixture
+def overlay(lab):
+    """VXLAN 42 between all hosts over the lab's LAN: bridge brv on the nodes, 10.97.0.2 on the client."""
+    ends = {"node1": "10.99.1.1", "node2": "10.99.1.2", CLIENT: "10.99.0.2"}
+    ports = {}
+    with contextlib.ExitStack() as stack:
+        for host, address in ends.items():
+            device = lab.exec(host, "sh", "-c", f"ip -o address show to {address} | awk '{{print $2}}'").stdout.strip()
+            lab.exec(host, "ip", "link", "add", "vx42", "type", "vxlan", "id", "42", "dstport", "4789", "local", address,
+                     "dev", device)
+            stack.callback(lab.exec, host, "ip", "link", "delete", "vx42", check=False)
+            for other in ends.values():
+                if other != address:
+                    lab.exec(host, "bridge", "fdb", "append", "00:00:00:00:00:00", "dev", "vx42", "dst", other)
+            lab.exec(host, "ip", "link", "set", "vx42", "up")
+            ports[host] = "vx42"
+        lab.exec(CLIENT, "ip", "address", "add", "10.97.0.2/16", "dev", "vx42")
+        with bridges(lab, "brv", ports):
+            yield
+
+
+def test_veth_on_a_vxlan_overlay(lab, echo, overlay, there_and_back):
+    with links_named(lab, brv="brv"):
+        add_veth(lab, echo, "eth1", "brv", "10.97.2.11/16", mtu=1450)
+        assert_connections_go_on(lab, echo, ["10.97.2.11"], there_and_back)
