@@ -14,6 +14,7 @@ _godwit_options()
         check) echo "--to --json --socket --help" ;;
         ps | status) echo "--json --quiet --socket --help" ;;
         cancel) echo "--socket --help" ;;
+        resolve) echo "--source --target --yes --socket --help" ;;
         version) echo "--json --socket --help" ;;
         "pki ca") echo "--dir --days --force --help" ;;
         "pki host") echo "--ip --ca --out --days --help" ;;
@@ -56,10 +57,10 @@ _godwit()
         return
     fi
     case $command in
-        "") COMPREPLY=($(compgen -W "migrate check ps status cancel version pki" -- "$current")) ;;
+        "") COMPREPLY=($(compgen -W "migrate check ps status cancel resolve version pki" -- "$current")) ;;
         pki) COMPREPLY=($(compgen -W "ca host" -- "$current")) ;;
         migrate | check) COMPREPLY=($(compgen -W "$(godwit ps -q 2>/dev/null)" -- "$current")) ;;
-        status | cancel) COMPREPLY=($(compgen -W "$(godwit status -q 2>/dev/null)" -- "$current")) ;;
+        status | cancel | resolve) COMPREPLY=($(compgen -W "$(godwit status -q 2>/dev/null)" -- "$current")) ;;
     esac
 }
 

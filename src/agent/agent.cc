@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <thread>
 
 #include "base/file.h"
@@ -29,6 +30,8 @@ namespace {
 
 // For what peers are sending at a time, all of them together.
 constexpr size_t kControlMemoryMax = 3 * size_t{wire::kControlMessageBytesMax};
+
+constexpr const char* kJournal = "/var/lib/godwit/journal";
 
 // Where tools/bootstrap puts the CRIU it chose.
 constexpr const char* kBootstrapCriu = "/opt/godwit/criu/bin/criu";
@@ -63,6 +66,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.memory_keeper = helpers / "memory_keeper";
   host.lens = helpers / "lens.so";
   host.run_directory = config.agent.run_dir;
+  host.journal = kJournal;
   host.stream_log_directory = config.runtime.stream_log_dir;
   host.bridge = config.network.bridge;
   host.data_encryption = config.agent.data_encryption;
@@ -81,11 +85,12 @@ Host make_host(const Config& config, const fs::path& helpers) {
 
 // What an agent that was killed has left: tmpfs mounts in the run directory, and what a container that did not arrive
 // was to have.
-void remove_leftovers(const Host& host) {
+void remove_leftovers(const Host& host, const std::set<std::string>& kept) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(host.run_directory, error)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with("in-") && !name.starts_with("out-")) continue;
+    if (kept.contains(name)) continue;
     log::warn("removing {}, left by an agent that was killed", entry.path().string());
     if (auto given = give_back_recorded(entry.path(), host.runc); !given) log::error("{}", given.error().text());
     (void)::umount2(entry.path().c_str(), MNT_DETACH);
@@ -139,15 +144,56 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
 
   if (somebody_listens(config.agent.socket)) return fail("another agent serves " + config.agent.socket);
   std::unique_ptr<Agent> agent(new Agent(make_host(config, helpers), config.limits.migrations_max, tls));
-  remove_leftovers(agent->host_);
+  TRY(agent->read_journal());
   // Asked before a migration needs the answers; neither CRIU nor the kernel changes while the agent runs.
   if (auto fit = check_criu(agent->host_.criu); !fit) log::warn("{}", fit.error().text());
   (void)probe_tracking();
   agent->connector_ = std::make_unique<GrpcPeerConnector>(config.peers, texts, tls);
+  agent->recover();
   TRY(agent->listen_for_data(config));
   TRY(agent->listen_for_peers(config, texts));
   TRY(agent->listen_for_users(config));
   return agent;
+}
+
+// Before anything of the earlier agent's is removed, and before anybody can ask for a migration.
+Result<> Agent::read_journal() {
+  TRY(make_directories(host_.journal));
+  TRY_ASSIGN(Journal journal, godwit::read_journal(host_.journal));
+  TRY_ASSIGN(const std::string boot, boot_id());
+  std::set<std::string> kept;
+  std::vector<JournalRecord> undone;
+  for (StoredRecord& stored : journal.records) {
+    const std::string id = stored.facts.id;
+    TRY_ASSIGN(JournalRecord record, JournalRecord::reopen(stored.path));
+    if (stored.facts.source) {
+      unfinished_sources_.push_back(std::make_shared<SourceRecovery>(host_, std::move(stored), std::move(record)));
+      unfinished_.push_back(unfinished_sources_.back());
+    } else if (stored.state == CommitState::kPrepared && stored.facts.boot_id == boot) {
+      undone.push_back(std::move(record));  // remove_leftovers() gives back what was taken
+      continue;
+    } else {
+      kept.insert("in-" + id);
+      unfinished_.push_back(std::make_shared<TargetRecovery>(host_, std::move(stored), std::move(record)));
+    }
+    registry_.add_unfinished(id, unfinished_.back());
+  }
+  for (DamagedRecord& damaged : journal.damaged) {
+    log::error("{}: {}", damaged.path.string(), damaged.why);
+    registry_.add_unfinished(damaged.id, make_damaged(damaged));
+  }
+  remove_leftovers(host_, kept);
+  for (JournalRecord& record : undone) TRY(record.remove());
+  return {};
+}
+
+void Agent::recover() {
+  for (const auto& source : unfinished_sources_) source->use(*connector_);
+  for (const auto& migration : unfinished_) {
+    recoveries_.emplace_back([this, migration](const std::stop_token& stop) {
+      if (migration->run(stop)) registry_.remove_unfinished(migration->status().id());
+    });
+  }
 }
 
 Result<> Agent::listen_for_data(const Config& config) {
@@ -206,6 +252,7 @@ Result<> Agent::listen_for_users(const Config& config) {
 
 Agent::~Agent() {
   registry_.stop();
+  recoveries_.clear();
   // Rollbacks take a moment, and a migration past its commit is better finished: each step has its own time limit.
   const Deadline deadline = Clock::now() + 30s;
   while (!registry_.idle() && Clock::now() < deadline) std::this_thread::sleep_for(10ms);

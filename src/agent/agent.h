@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "agent/config.h"
 #include "agent/control_service.h"
@@ -11,6 +13,8 @@
 #include "agent/registry.h"
 #include "base/result.h"
 #include "migration/host.h"
+#include "migration/source_recovery.h"
+#include "migration/target_recovery.h"
 #include "transport/data_listener.h"
 
 namespace godwit {
@@ -27,6 +31,8 @@ class Agent {
  private:
   Agent(Host host, int migrations_max, TlsContext tls)
       : host_(std::move(host)), registry_(migrations_max), tls_(std::move(tls)) {}
+  Result<> read_journal();
+  void recover();
   Result<> listen_for_data(const Config& config);
   Result<> listen_for_peers(const Config& config, const TlsTexts& texts);
   Result<> listen_for_users(const Config& config);
@@ -41,6 +47,9 @@ class Agent {
   std::unique_ptr<grpc::Server> peer_server_;
   std::unique_ptr<grpc::Server> control_server_;
   std::string socket_;
+  std::vector<std::shared_ptr<UnfinishedMigration>> unfinished_;
+  std::vector<std::shared_ptr<SourceRecovery>> unfinished_sources_;
+  std::vector<std::jthread> recoveries_;  // one for each; they end before what they use
 };
 
 }  // namespace godwit

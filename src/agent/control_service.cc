@@ -183,6 +183,15 @@ grpc::Status ControlService::Cancel(grpc::ServerContext*, const control::CancelR
   return grpc::Status::OK;
 }
 
+grpc::Status ControlService::Resolve(grpc::ServerContext*, const control::ResolveRequest* request,
+                                     control::ResolveReply* reply) {
+  auto resolved = registry_.resolve(request->migration_id(), request->side());
+  if (!resolved) return {grpc::StatusCode::FAILED_PRECONDITION, resolved.error().text()};
+  log::warn("migration {}: an operator decides: {}", request->migration_id(), *resolved);
+  reply->set_text(*resolved);
+  return grpc::Status::OK;
+}
+
 grpc::Status ControlService::Version(grpc::ServerContext*, const control::VersionRequest*,
                                      control::VersionReply* reply) {
   reply->set_version(GODWIT_VERSION);

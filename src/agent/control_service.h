@@ -23,6 +23,8 @@ class ControlService : public control::Control::Service {
                       control::StatusReply* reply) override;
   grpc::Status Cancel(grpc::ServerContext* context, const control::CancelRequest* request,
                       control::CancelReply* reply) override;
+  grpc::Status Resolve(grpc::ServerContext* context, const control::ResolveRequest* request,
+                       control::ResolveReply* reply) override;
   grpc::Status Version(grpc::ServerContext* context, const control::VersionRequest* request,
                        control::VersionReply* reply) override;
 

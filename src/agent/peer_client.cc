@@ -138,6 +138,16 @@ Result<std::unique_ptr<ControlChannel>> GrpcPeerConnector::connect(const std::st
 
 Result<peer::OutcomeReply> GrpcPeerConnector::outcome(const std::string& node, const std::string& migration_id,
                                                       const std::string& container, Deadline deadline) {
+  return ask_outcome(node, migration_id, container, false, deadline);
+}
+
+void GrpcPeerConnector::forget(const std::string& node, const std::string& migration_id, const std::string& container,
+                               Deadline deadline) {
+  (void)ask_outcome(node, migration_id, container, true, deadline);
+}
+
+Result<peer::OutcomeReply> GrpcPeerConnector::ask_outcome(const std::string& node, const std::string& migration_id,
+                                                          const std::string& container, bool over, Deadline deadline) {
   TRY_ASSIGN(auto channel, open_channel(node, deadline));
   auto stub = peer::Peer::NewStub(channel);
   grpc::ClientContext context;
@@ -145,6 +155,7 @@ Result<peer::OutcomeReply> GrpcPeerConnector::outcome(const std::string& node, c
   peer::OutcomeRequest request;
   request.set_migration_id(migration_id);
   request.set_container(container);
+  request.set_over(over);
   peer::OutcomeReply reply;
   const grpc::Status status = stub->Outcome(&context, request, &reply);
   if (!status.ok()) return fail(status.error_message());

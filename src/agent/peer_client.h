@@ -19,8 +19,12 @@ class GrpcPeerConnector : public PeerConnector {
   Result<std::unique_ptr<ControlChannel>> connect(const std::string& node, Deadline deadline) override;
   Result<peer::OutcomeReply> outcome(const std::string& node, const std::string& migration_id,
                                      const std::string& container, Deadline deadline) override;
+  void forget(const std::string& node, const std::string& migration_id, const std::string& container,
+              Deadline deadline) override;
 
  private:
+  Result<peer::OutcomeReply> ask_outcome(const std::string& node, const std::string& migration_id,
+                                         const std::string& container, bool over, Deadline deadline);
   Result<std::shared_ptr<grpc::Channel>> open_channel(const std::string& node, Deadline deadline);
   std::map<std::string, std::string> peers_;
   TlsTexts texts_;

@@ -1,7 +1,11 @@
 #include "agent/peer_service.h"
 
+#include <algorithm>
+
 #include "agent/grpc_security.h"
+#include "base/identifier.h"
 #include "base/log.h"
+#include "migration/journal.h"
 
 namespace godwit {
 
@@ -46,19 +50,37 @@ grpc::Status PeerService::Migrate(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
-// An agent that has been started again remembers nothing. It cannot have committed before that without runC knowing
-// the container, and what was not committed died with the bridge (runtime/criu_bridge.h).
+// The source knows the outcome, so the record of it may go: but only at the word of the host that the container came
+// from, and not while anything is undecided here.
+void PeerService::forget(const grpc::ServerContext& context, const std::string& id) {
+  const auto record = read_journal_record(host_.journal / ("target-" + id));
+  const auto known = registry_.outcome(id);
+  if (!record || (known && known->outcome() == peer::OutcomeReply::ONGOING)) return;
+  const auto names = peer_names(context);
+  if (std::ranges::find(names, record->facts.peer) == names.end()) return;
+  registry_.forget(id);
+  if (auto journal = JournalRecord::reopen(record->path); journal)
+    if (auto removed = journal->remove(); !removed) log::error("{}", removed.error().text());
+}
+
+// What is neither known nor in the journal never ran here: docs/design/commit.md. A container of the name without a
+// record is nobody's proof of anything.
 grpc::Status PeerService::Outcome(grpc::ServerContext* context, const peer::OutcomeRequest* request,
                                   peer::OutcomeReply* reply) {
   if (auto status = check_allowed(*context); !status.ok()) return status;
+  if (auto good = check_id(request->migration_id()); !good)
+    return {grpc::StatusCode::INVALID_ARGUMENT, good.error().text()};
+  if (request->over()) forget(*context, request->migration_id());
   if (auto known = registry_.outcome(request->migration_id())) {
     *reply = *known;
     return grpc::Status::OK;
   }
-  auto state = Runc(host_.runc).state(request->container());
-  // Paused: its memory was not complete when the agent ended, so the memory_keeper has frozen it.
-  const bool runs = state && (state->status == "running" || state->status == "paused");
-  reply->set_outcome(runs ? peer::OutcomeReply::RUNNING : peer::OutcomeReply::ABORTED);
+  if (outcome_without_record(Runc(host_.runc).exists(request->container())) == Outcome::kAborted) {
+    reply->set_outcome(peer::OutcomeReply::ABORTED);
+  } else {
+    reply->set_outcome(peer::OutcomeReply::UNKNOWN);
+    reply->set_detail(host_.node + " has a container of that name, and no record of the migration");
+  }
   return grpc::Status::OK;
 }
 

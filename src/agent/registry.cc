@@ -21,6 +21,10 @@ Result<> Registry::check_free(const std::string& container) const {
   for (const auto& [id, source] : sources_)
     if (source.container == container)
       return fail("container '" + container + "' is being migrated already (migration " + id + ")");
+  for (const auto& [id, migration] : unfinished_)
+    if (const auto status = migration->status(); status.container() == container && status.ongoing())
+      return fail("container '" + container + "' is in migration " + id + ", which is not decided (godwit status " +
+                  id + ")");
   return {};
 }
 
@@ -77,6 +81,7 @@ Result<std::string> Registry::cancel(const std::string& id) {
     if (found->second.migration->cancel()) return "cancelling; the container goes on here";
     return fail("too late: the commit has been sent, the container goes on on the target");
   }
+  if (unfinished_.contains(id)) return fail("too late: an operator can decide it with godwit resolve");
   if (targets_.contains(id)) return fail("cancel it on its source, " + targets_.at(id)->status().peer());
   for (const control::Migration& past : past_)
     if (past.id() == id) return fail("migration " + id + " is over: " + past.outcome());
@@ -100,7 +105,47 @@ std::shared_ptr<TargetMigration> Registry::target(const std::string& id) const {
   return found == targets_.end() ? nullptr : found->second;
 }
 
+void Registry::add_unfinished(const std::string& id, std::shared_ptr<UnfinishedMigration> migration) {
+  std::lock_guard lock(mutex_);
+  unfinished_[id] = std::move(migration);
+}
+
+void Registry::remove_unfinished(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  const auto found = unfinished_.find(id);
+  if (found == unfinished_.end()) return;
+  if (auto outcome = found->second->outcome()) past_outcomes_[id] = *outcome;
+  remember(found->second->status());
+  unfinished_.erase(found);
+}
+
+std::shared_ptr<UnfinishedMigration> Registry::unfinished(const std::string& id) const {
+  std::lock_guard lock(mutex_);
+  const auto found = unfinished_.find(id);
+  return found == unfinished_.end() ? nullptr : found->second;
+}
+
+Result<std::string> Registry::resolve(const std::string& id, control::Side side) {
+  if (auto migration = unfinished(id)) {
+    auto done = migration->resolve(side);
+    if (done && !migration->is_source()) remove_unfinished(id);
+    return done;
+  }
+  std::lock_guard lock(mutex_);
+  if (auto found = sources_.find(id); found != sources_.end()) return found->second.migration->resolve(side);
+  if (targets_.contains(id)) return fail("resolve it on its source, " + targets_.at(id)->status().peer());
+  for (const control::Migration& past : past_)
+    if (past.id() == id) return fail("migration " + id + " is over: " + past.outcome());
+  return fail("no migration " + id);
+}
+
+void Registry::forget(const std::string& id) {
+  if (auto migration = unfinished(id))
+    if (migration->forget()) remove_unfinished(id);
+}
+
 std::optional<peer::OutcomeReply> Registry::outcome(const std::string& id) const {
+  if (auto migration = unfinished(id)) return migration->outcome();
   std::lock_guard lock(mutex_);
   if (auto found = targets_.find(id); found != targets_.end()) return found->second->outcome();
   if (auto found = past_outcomes_.find(id); found != past_outcomes_.end()) return found->second;
@@ -112,6 +157,7 @@ std::vector<control::Migration> Registry::status(const std::string& id) const {
   std::vector<control::Migration> list(past_.begin(), past_.end());
   for (const auto& [key, source] : sources_) list.push_back(source.migration->status());
   for (const auto& [key, target] : targets_) list.push_back(target->status());
+  for (const auto& [key, migration] : unfinished_) list.push_back(migration->status());
   if (!id.empty()) std::erase_if(list, [&](const control::Migration& item) { return item.id() != id; });
   return list;
 }

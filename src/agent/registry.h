@@ -14,6 +14,7 @@
 #include "control.pb.h"
 #include "migration/source_migration.h"
 #include "migration/target_migration.h"
+#include "migration/unfinished_migration.h"
 
 namespace godwit {
 
@@ -24,6 +25,13 @@ class Registry {
   // Refused if CONTAINER is in a migration already, the limit is reached, or the agent is stopping.
   Result<> add(const std::string& id, const std::string& container, std::shared_ptr<SourceMigration> migration);
   Result<> add(const std::string& id, std::shared_ptr<TargetMigration> migration);
+  // Of an earlier agent. It counts for no limit, and keeps its container from being migrated.
+  void add_unfinished(const std::string& id, std::shared_ptr<UnfinishedMigration> migration);
+  void remove_unfinished(const std::string& id);
+  // What is done, or why there is nothing to decide.
+  Result<std::string> resolve(const std::string& id, control::Side side);
+  // The source has ended it.
+  void forget(const std::string& id);
   // An error names the migration that CONTAINER is leaving this host in.
   Result<> check_not_leaving(const std::string& container) const;
   // It is over: only what is known of it stays.
@@ -51,12 +59,14 @@ class Registry {
   Result<> check_room() const;
   Result<> check_free(const std::string& container) const;
   void remember(control::Migration migration);
+  std::shared_ptr<UnfinishedMigration> unfinished(const std::string& id) const;
 
   const int migrations_max_;
   mutable std::mutex mutex_;
   bool stopping_ = false;
   std::map<std::string, Source> sources_;
   std::map<std::string, std::shared_ptr<TargetMigration>> targets_;
+  std::map<std::string, std::shared_ptr<UnfinishedMigration>> unfinished_;
   std::deque<control::Migration> past_;
   std::map<std::string, peer::OutcomeReply> past_outcomes_;
 };

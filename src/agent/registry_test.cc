@@ -72,6 +72,44 @@ TEST_F(RegistryTest, AContainerLeavesOnceAtATime) {
   must(add(kFour, "redis"));
 }
 
+class Frozen : public UnfinishedMigration {
+ public:
+  bool run(const std::stop_token&) override { return false; }
+  bool is_source() const override { return false; }
+  control::Migration status() const override {
+    control::Migration status;
+    status.set_id(kOne);
+    status.set_container("redis");
+    status.set_ongoing(true);
+    return status;
+  }
+  Result<std::string> resolve(control::Side side) override {
+    return side == control::SOURCE ? Result<std::string>("removed") : fail("it lacks memory");
+  }
+  std::optional<peer::OutcomeReply> outcome() const override {
+    peer::OutcomeReply reply;
+    reply.set_outcome(peer::OutcomeReply::LOST);
+    return reply;
+  }
+};
+
+TEST_F(RegistryTest, WhatAnEarlierAgentLeftKeepsItsContainerUntilItIsResolved) {
+  registry_.add_unfinished(kOne, std::make_shared<Frozen>());
+  EXPECT_THAT(add(kTwo, "redis").error().text(), HasSubstr("is in migration " + kOne + ", which is not decided"));
+  EXPECT_EQ(registry_.outcome(kOne)->outcome(), peer::OutcomeReply::LOST);
+  EXPECT_EQ(registry_.status(kOne).size(), 1u);
+  EXPECT_THAT(registry_.cancel(kOne).error().text(), HasSubstr("godwit resolve"));
+  EXPECT_FALSE(registry_.resolve(kOne, control::TARGET));
+  EXPECT_EQ(must(registry_.resolve(kOne, control::SOURCE)), "removed");
+  must(add(kTwo, "redis"));
+}
+
+TEST_F(RegistryTest, OnlyWhatCannotBeKnownIsResolved) {
+  must(add(kOne, "a"));
+  EXPECT_THAT(registry_.resolve(kOne, control::SOURCE).error().text(), HasSubstr("goes on by itself"));
+  EXPECT_THAT(registry_.resolve(kTwo, control::SOURCE).error().text(), HasSubstr("no migration"));
+}
+
 TEST_F(RegistryTest, ArrivingAndLeavingShareTheLimit) {
   must(add(kOne, "a"));
   must(add(kTwo, "b"));

@@ -109,6 +109,9 @@ class GrpcClient : public AgentClient {
     request.set_migration_id(migration_id);
     return call(&Control::Stub::Cancel, request, kQueryLimit);
   }
+  Result<control::ResolveReply> resolve(const control::ResolveRequest& request) override {
+    return call(&Control::Stub::Resolve, request, kQueryLimit);
+  }
   Result<control::VersionReply> version() override {
     return call(&Control::Stub::Version, control::VersionRequest(), kQueryLimit);
   }

@@ -34,6 +34,7 @@ class AgentClient {
   virtual Result<control::ListReply> list() = 0;
   virtual Result<control::StatusReply> status(const std::string& migration_id) = 0;
   virtual Result<control::CancelReply> cancel(const std::string& migration_id) = 0;
+  virtual Result<control::ResolveReply> resolve(const control::ResolveRequest& request) = 0;
   virtual Result<control::VersionReply> version() = 0;
 
   // From any thread: calls in progress, and later ones, end at once with an error. The agent

@@ -18,6 +18,7 @@ int run(const CheckOptions& options, const Context& context);
 int run(const PsOptions& options, const Context& context);
 int run(const StatusOptions& options, const Context& context);
 int run(const CancelOptions& options, const Context& context);
+int run(const ResolveOptions& options, const Context& context);
 int run(const VersionOptions& options, const Context& context);
 int run(const PkiCaOptions& options, const Context& context);
 int run(const PkiHostOptions& options, const Context& context);

@@ -106,6 +106,39 @@ TEST(Cancel, TooLateFails) {
   EXPECT_EQ(ran.err, "godwit: too late\n");
 }
 
+FakeAnswers one_frozen_migration() {
+  FakeAnswers answers;
+  control::Migration* migration = answers.status.add_migrations();
+  migration->set_id("0123456789abcdef");
+  migration->set_container("web");
+  migration->set_role("source");
+  migration->set_peer("node2");
+  answers.resolve->set_text("done:");
+  return answers;
+}
+
+TEST(Resolve, SaysWhatIsVouchedForBeforeItIsDone) {
+  FakeAgent agent(one_frozen_migration());
+  const Ran ran = run_godwit(agent.socket(), {"resolve", "0123456789abcdef", "--source"});
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_EQ(ran.out, "");
+  EXPECT_NE(ran.err.find("You vouch that node2 does not run it and never will"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("--yes"), std::string::npos) << ran.err;
+}
+
+TEST(Resolve, TheSideThatIsNamedIsToldToTheAgent) {
+  FakeAgent agent(one_frozen_migration());
+  EXPECT_EQ(run_godwit(agent.socket(), {"resolve", "0123456789abcdef", "--source", "--yes"}).out, "done: source\n");
+  EXPECT_EQ(run_godwit(agent.socket(), {"resolve", "0123456789abcdef", "--target", "--yes"}).out, "done: target\n");
+}
+
+TEST(Resolve, OneSideMustBeNamed) {
+  FakeAgent agent(one_frozen_migration());
+  EXPECT_EQ(run_godwit(agent.socket(), {"resolve", "0123456789abcdef", "--yes"}).exit_code, 2);
+  EXPECT_EQ(run_godwit(agent.socket(), {"resolve", "0123456789abcdef", "--source", "--target"}).exit_code, 2);
+  EXPECT_EQ(run_godwit(agent.socket(), {"resolve", "no id", "--source"}).exit_code, 2);
+}
+
 TEST(Version, IsToldWithAndWithoutAnAgent) {
   FakeAnswers answers;
   answers.version.set_version("9.9");

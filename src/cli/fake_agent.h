@@ -29,6 +29,7 @@ struct FakeAnswers {
   control::ListReply list;
   control::StatusReply status;
   Result<control::CancelReply> cancel;
+  Result<control::ResolveReply> resolve;
   control::VersionReply version;
 };
 

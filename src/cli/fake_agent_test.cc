@@ -67,6 +67,13 @@ class Service final : public control::Control::Service {
     *reply = *answers_.cancel;
     return grpc::Status::OK;
   }
+  grpc::Status Resolve(grpc::ServerContext*, const control::ResolveRequest* request,
+                       control::ResolveReply* reply) override {
+    if (!answers_.resolve) return status_of(answers_.resolve.error());
+    *reply = *answers_.resolve;
+    reply->set_text(reply->text() + (request->side() == control::SOURCE ? " source" : " target"));
+    return grpc::Status::OK;
+  }
   grpc::Status Version(grpc::ServerContext*, const control::VersionRequest*, control::VersionReply* reply) override {
     *reply = answers_.version;
     return grpc::Status::OK;

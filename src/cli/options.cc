@@ -29,6 +29,7 @@ struct AllOptions {
   PsOptions ps;
   StatusOptions status;
   CancelOptions cancel;
+  ResolveOptions resolve;
   VersionOptions version;
   PkiCaOptions ca;
   PkiHostOptions host;
@@ -62,6 +63,18 @@ void add_queries(CLI::App& app, CommandLine& line, AllOptions& all) {
   CLI::App* cancel =
       add_command(app, line, all.cancel, "cancel", "Cancel a migration; its container goes on running on the source");
   cancel->add_option("ID", all.cancel.id, "Migration, as godwit status shows it")->required();
+
+  CLI::App* resolve = add_command(app, line, all.resolve, "resolve",
+                                  "Decide which copy of a container goes on, where the agents cannot know");
+  resolve->add_option("ID", *all.resolve.request.mutable_migration_id(), "Migration, as godwit status shows it")
+      ->required();
+  CLI::Option* source = resolve->add_flag("--source", all.resolve.source, "The source's copy");
+  CLI::Option* target = resolve->add_flag("--target", all.resolve.target, "The target's copy")->excludes(source);
+  resolve->callback([&line, &all, source, target] {
+    if (source->count() + target->count() == 0) throw CLI::RequiredError("--source or --target");
+    line.command = all.resolve;
+  });
+  resolve->add_flag("--yes", all.resolve.yes, "What the warning says is so");
 
   CLI::App* version = add_command(app, line, all.version, "version", "Versions of this command and of the agent");
   version->add_flag("--json", all.version.json, "One JSON object");

@@ -39,6 +39,13 @@ struct CancelOptions {
   std::string id;
 };
 
+struct ResolveOptions {
+  control::ResolveRequest request;
+  bool source = false;
+  bool target = false;
+  bool yes = false;  // the warning has been read
+};
+
 struct VersionOptions {
   bool json = false;
 };
@@ -57,7 +64,8 @@ struct PkiHostOptions {
 
 struct CommandLine {
   std::string socket = kSocketDefault;
-  std::variant<std::monostate, MigrateOptions, CheckOptions, PsOptions, StatusOptions, CancelOptions, VersionOptions,
+  std::variant<std::monostate, MigrateOptions, CheckOptions, PsOptions, StatusOptions, CancelOptions, ResolveOptions,
+               VersionOptions,
                PkiCaOptions, PkiHostOptions>
       command;
 };

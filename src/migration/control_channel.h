@@ -31,6 +31,9 @@ class PeerConnector {
   // What became of a migration, over a connection of its own.
   virtual Result<peer::OutcomeReply> outcome(const std::string& node, const std::string& migration_id,
                                              const std::string& container, Deadline deadline) = 0;
+  // The source has ended the migration: the target need not remember its outcome any longer. It may not be reached.
+  virtual void forget(const std::string& /*node*/, const std::string& /*migration_id*/,
+                      const std::string& /*container*/, Deadline /*deadline*/) {}
 };
 
 // A step that failed: where, why, and what CRIU's log says.

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 
-#include "control.pb.h"
+#include "base/background_jobs.h"
 #include "migration/hooks.h"
 #include "network/cni.h"
+#include "control.pb.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
 
@@ -24,6 +26,7 @@ struct Host {
   std::filesystem::path lens;           // the library that is preloaded into criu
   std::filesystem::path run_directory;  // on a tmpfs; migrations work in directories below it
   std::filesystem::path stream_log_directory;
+  std::filesystem::path journal;  // directory, on a disk: migration/journal.h
   std::string bridge;  // target: empty means the source's name for it
   bool data_encryption = true;
   control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
@@ -33,6 +36,8 @@ struct Host {
   std::map<std::string, std::string> links;  // bridges and macvlan parents: name on other hosts to name here
   HookPrograms hooks;
   network::CniPaths cni;
+  // What goes on when a migration is over.
+  std::shared_ptr<BackgroundJobs> afterwards = std::make_shared<BackgroundJobs>();
 };
 
 }  // namespace godwit

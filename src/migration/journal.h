@@ -47,7 +47,7 @@ struct JournalFacts {
   std::vector<JournalPort> ports;
   // Source: files of the cpu cgroup and what they held, in the order to write them.
   std::vector<std::pair<std::filesystem::path, std::string>> cpu_quota;
-  std::string network;  // target: peer::NetworkState, what is announced
+  std::string network;  // source: PortDetachment::record(); target: peer::NetworkState, what is announced
 };
 
 class JournalRecord {

@@ -10,10 +10,12 @@
 #include "base/file.h"
 #include "base/identifier.h"
 #include "base/log.h"
+#include "kernel/cpu_quota.h"
 #include "kernel/free_memory.h"
 #include "kernel/netns.h"
 #include "kernel/proc.h"
 #include "kernel/rtnetlink.h"
+#include "memory/huge_pages.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
 #include "network/capture.h"
@@ -36,6 +38,8 @@ constexpr auto kRunCEndsWithin = 20s;
 // After the commit CRIU frees the container's memory before runC ends: 25 ms/GB, so this is over a terabyte's.
 constexpr auto kSourceEndsWithin = 60s;
 constexpr auto kOutcomeRetry = 500ms;
+// What the target takes; the kernel puts others together in time, where it is configured to.
+constexpr size_t kHugeRunsMax = 65536;
 // The slowest link for which a restore is waited for: the images' last part may still be on its way.
 constexpr uint64_t kBytesPerSecondMin = 1'000'000;
 
@@ -49,10 +53,15 @@ SourceMigration::~SourceMigration() = default;
 
 control::Report SourceMigration::run() {
   disk_bytes_before_ = disk_bytes_written();
-  const Step<> result = migrate();
+  Step<> result = migrate();
   if (result) {
     auto hook = start_hook(host_.hooks, hook_facts_of(HookPhase::kDetached));
-    finish();
+    await_last_page();
+    if (decision() == control::SOURCE) {
+      result = let_run_here();
+    } else {
+      finish();
+    }
     if (std::string note = hook.get(); !note.empty()) report_.add_notes(note);
   } else {
     undo_.roll_back();
@@ -215,7 +224,35 @@ Step<> SourceMigration::prepare_here() {
   if (!hold) return failed_here("prepare", std::move(hold.error()));
   hold_.emplace(std::move(*hold));
   for (const std::string& note : hold_->notes()) report_.add_notes(note);
+  if (auto begun = begin_journal(); !begun) return failed_here("prepare", std::move(begun.error()));
   return start_checkpoint();
+}
+
+// What an agent needs that is started after this one was killed.
+Result<> SourceMigration::begin_journal() {
+  JournalFacts facts{.source = true,
+                     .id = request_.id,
+                     .container = request_.container,
+                     .peer = request_.target,
+                     .boot_id = "",
+                     .netns = *facts_.spec.netns_path,
+                     .bundle = "",
+                     .freezer = facts_.container.freezer_cgroup,
+                     .ports = {},
+                     .cpu_quota = {},
+                     .network = detachment_->record()};
+  if (facts_.container.bundle == host_.run_directory / "bundles" / request_.container)
+    facts.bundle = facts_.container.bundle;
+  for (const network::HostPort& port : facts_.ports)
+    if (!port.macvlan)
+      facts.ports.push_back({.name = port.name, .index = port.index, .bridge = port.bridge, .settings = ""});
+  if (auto quota = CpuQuota::open(facts_.container.pid)) facts.cpu_quota = quota->to_restore();
+  TRY_ASSIGN(auto record, JournalRecord::begin(host_.journal, std::move(facts)));
+  journal_.emplace(std::move(record));
+  undo_.add("end the journal's record", [this] {
+    if (auto removed = journal_->remove(); !removed) log::error("{}", removed.error().text());
+  });
+  return {};
 }
 
 // CRIU starts while the container runs and is held before its first step.
@@ -369,6 +406,7 @@ Step<> SourceMigration::freeze() {
   if (cancelled()) return failed_here("prepare", Error("cancelled", ECANCELED));
   begin_phase("freeze", "freezing the container");
   frozen_at_ = Clock::now();
+  if (auto noted = journal_->note(CommitState::kFrozen); !noted) return failed_here("freeze", std::move(noted.error()));
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("freeze", std::move(frozen.error()));
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
   if (tmpfs_) tmpfs_->freeze();
@@ -406,6 +444,17 @@ Step<> SourceMigration::restore_there() {
   switch_over.mutable_network()->clear_sysctls();
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
   switch_over.set_await_pages(memory_ && memory_->awaits_pages());
+  size_t huge_runs = 0;
+  if (memory_)
+    for (const auto& [space, ranges] : memory_->huge_pages()) {
+      peer::HugeMemory& huge = *switch_over.add_huge();
+      huge.set_space(space);
+      for (const PageRange& range : ranges) {
+        if (++huge_runs > kHugeRunsMax) break;
+        huge.add_starts(range.start.value);
+        huge.add_pages(range.pages);
+      }
+    }
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
   auto reply = ask("restore", request, limit);
   if (auto step = check_criu(); !step) return step;
@@ -424,6 +473,8 @@ Step<> SourceMigration::commit() {
   {
     std::lock_guard lock(mutex_);
     if (cancelled()) return failed_here("restore", Error("cancelled", ECANCELED));
+    if (auto noted = journal_->note(CommitState::kCommitting); !noted)
+      return failed_here("resume", std::move(noted.error()));
     committing_ = true;
   }
   begin_phase("resume", "resuming on " + request_.target);
@@ -455,6 +506,7 @@ bool SourceMigration::ask_for_outcome() {
                              " for the outcome. The container stays frozen here until it is known");
   log::warn("migration {}: outcome unknown, asking {}", request_.id, request_.target);
   for (;;) {
+    if (auto decided = decision()) return decided == control::TARGET;
     auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(5s));
     if (outcome && outcome->outcome() == peer::OutcomeReply::RUNNING) return true;
     if (outcome && outcome->outcome() == peer::OutcomeReply::ABORTED) return false;
@@ -467,11 +519,12 @@ bool SourceMigration::ask_for_outcome() {
 // The container runs on the target; pages are still on their way or not yet in their place. The copy here has what is
 // missing there, so it stays until nothing is, however long the link is away.
 void SourceMigration::await_last_page() {
+  if (auto noted = journal_->note(CommitState::kCommitted); !noted) report_.add_notes(noted.error().text());
   if (!memory_) return;
   memory_->switched_over();
   begin_phase("pages", "the container runs on " + request_.target + "; the rest of its memory follows");
   bool paused = false;
-  for (;;) {
+  while (!decision()) {
     auto left = pages_left();
     const bool stuck = !left || left->paused();
     if (stuck && !paused)
@@ -529,7 +582,6 @@ void SourceMigration::note_last_page(const peer::PagesLeftReply& left) {
 
 // The container runs on the target. What fails here is a note in the report, no more.
 void SourceMigration::finish() {
-  await_last_page();
   begin_phase("clean-up", "removing the source's copy");
   while (control_ && hold_->bytes_waiting() > wire::kHeldBytesPerMessage) (void)pages_left();
   peer::SourceMessage request;
@@ -557,15 +609,41 @@ void SourceMigration::finish() {
   (*report_.mutable_figures())["frames_held"] = static_cast<double>(held.frames_held);
   (*report_.mutable_figures())["frames_dropped"] = static_cast<double>(held.frames_dropped);
   if (held.frames_dropped > 0)
-    report_.add_notes(fmt::format("{} of {} held packets were dropped, the oldest first: network.hold_bytes_max or "
-                                  "network.hold_packets_max on {} is too small",
-                                  held.frames_dropped, held.frames_held, host_.node));
+    report_.add_notes(
+        fmt::format("{} of {} held packets were dropped, the oldest first: network.hold_bytes_max or "
+                    "network.hold_packets_max on {} is too small",
+                    held.frames_dropped, held.frames_held, host_.node));
   hold_->stop();
   detachment_->commit();
   remove_network();
+  if (auto removed = journal_->remove(); !removed) report_.add_notes(removed.error().text());
+  if (!reply || !reply->has_finish()) peers_.forget(request_.target, request_.id, request_.container, in(5s));
   std::error_code error;
   const auto own_bundle = host_.run_directory / "bundles" / request_.container;
   if (facts_.container.bundle == own_bundle) std::filesystem::remove_all(own_bundle, error);
+}
+
+// An operator vouches that the copy on the target does not run and will not.
+Step<> SourceMigration::let_run_here() {
+  control_.reset();
+  resume_here();
+  if (auto removed = journal_->remove(); !removed) report_.add_notes(removed.error().text());
+  report_.set_downtime_ms(0);
+  return failed_here("pages", Error("an operator decided that the copy on " + host_.node + " goes on"));
+}
+
+std::optional<control::Side> SourceMigration::decision() const {
+  std::lock_guard lock(mutex_);
+  return decision_;
+}
+
+Result<std::string> SourceMigration::resolve(control::Side side) {
+  std::lock_guard lock(mutex_);
+  if (over_) return fail("migration " + request_.id + " is over: " + report_.outcome());
+  if (phase_ != "outcome" && phase_ != "postcopy-paused")
+    return fail("migration " + request_.id + " goes on by itself: " + phase_);
+  decision_ = side;
+  return "the copy on " + host_.node + (side == control::SOURCE ? " goes on" : " is removed");
 }
 
 void SourceMigration::remove_network() {
@@ -577,6 +655,15 @@ void SourceMigration::remove_network() {
     if (auto removed = network::remove_link(port.index, port.name); !removed) report_.add_notes(removed.error().text());
   }
   if (auto removed = remove_named_netns(*facts_.spec.netns_path); !removed) report_.add_notes(removed.error().text());
+}
+
+void SourceMigration::give_up_memory() {
+  HugeRanges split = memory_->split_huge_pages();
+  memory_->give_up();
+  if (split.empty()) return;
+  host_.afterwards->start([split = std::move(split)](const std::stop_token& stop) {
+    collapse_huge_pages(split, [&] { return stop.stop_requested(); });
+  });
 }
 
 // Undo, from any point after CRIU was started: what was stopped goes on, and nothing of the migration is left. CRIU
@@ -594,7 +681,7 @@ void SourceMigration::resume_here() {
   }
   bridge_->await_end(in(kRunCEndsWithin));
   if (bridge_->died()) end_repair_here();
-  if (memory_) memory_->give_up();
+  if (memory_) give_up_memory();
   if (auto thawed = freezer_->thaw(); !thawed) log::error("migration {}: {}", request_.id, thawed.error().text());
   if (auto back = hold_->give_back(*detachment_); !back)
     log::error("migration {}: {}", request_.id, back.error().text());

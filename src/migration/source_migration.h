@@ -23,6 +23,7 @@
 #include "migration/control_channel.h"
 #include "migration/host.h"
 #include "migration/image_channel.h"
+#include "migration/journal.h"
 #include "migration/progress.h"
 #include "migration/source_facts.h"
 #include "migration/source_memory.h"
@@ -57,6 +58,8 @@ class SourceMigration {
   control::Report run();
   // From any thread. False: too late, the commit has been sent.
   bool cancel();
+  // From any thread: an operator decides what the agents cannot. An error: there is nothing to decide.
+  Result<std::string> resolve(control::Side side);
   control::Migration status() const;
 
  private:
@@ -78,6 +81,7 @@ class SourceMigration {
   bool resume_pages();
   void note_last_page(const peer::PagesLeftReply& left);
   void finish();
+  void give_up_memory();
   void resume_here();  // undo of freeze
   void end_repair_here();
   void tell_bytes();
@@ -90,6 +94,9 @@ class SourceMigration {
   Step<> open_tmpfs_connection(std::shared_ptr<RateLimit> limit);
   Result<std::unique_ptr<DataConnection>> open_connection(uint16_t channel);
   bool ask_for_outcome();  // true: the container runs on the target
+  Result<> begin_journal();
+  Step<> let_run_here();
+  std::optional<control::Side> decision() const;
   void remove_network();
   HookFacts hook_facts_of(HookPhase phase) const;
 
@@ -124,6 +131,7 @@ class SourceMigration {
   std::unique_ptr<ImageSending> sending_;  // the same
   std::unique_ptr<SourceMemory> memory_;   // the same; none if memory goes with CRIU's images
   std::unique_ptr<TmpfsSending> tmpfs_;    // the same; none if all tmpfs mounts go with them
+  std::optional<JournalRecord> journal_;
   UndoList undo_;
 
   Clock::time_point frozen_at_;
@@ -137,6 +145,7 @@ class SourceMigration {
   mutable std::mutex mutex_;  // guards what follows
   std::atomic<bool> cancelled_ = false;
   bool committing_ = false;
+  std::optional<control::Side> decision_;
   bool over_ = false;
   std::string phase_ = "request";
   std::atomic<uint64_t> bytes_sent_ = 0;

@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "kernel/cgroup_tree.h"
 #include "kernel/free_memory.h"
+#include "kernel/proc.h"
+#include "memory/huge_pages.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
 #include "migration/target_facts.h"
@@ -33,6 +35,9 @@ constexpr auto kAnnouncementInterval = 1s;  // Announcer::repeat
 constexpr auto kResumesWithin = 60s;
 // How often the source hears how many pages are left.
 constexpr auto kPagesLeftReply = 200ms;
+
+// Of one migration. A source with more than these leaves some to the kernel.
+constexpr size_t kHugeRunsMax = 65536;
 
 // CRIU fills SysV shared memory as it makes the IPC namespace, before the point where it waits for memory: what is not
 // there yet would be zero. An image without a segment is nothing but 8 bytes of magic numbers.
@@ -88,7 +93,10 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::dispatch(const peer
   if (request.has_switch_over() && state == State::kPrepared) return restore(request.switch_over());
   if (request.has_commit() && state == State::kRestored) return commit(request.commit());
   if (request.has_pages_left() && state == State::kRunning) return pages_left(request.pages_left());
-  if (request.has_finish() && state == State::kRunning) return finish(request.finish());
+  if (request.has_finish() && state == State::kRunning) {
+    end_journal();  // the source knows that the container runs here
+    return finish(request.finish());
+  }
   return std::unexpected(PhaseError{"protocol", Error("a message came out of order")});
 }
 
@@ -140,6 +148,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   bundle_ = bundle_on_target(host_, preflight_);
   if (auto done = prepare_directories(); !done) return failed(done.error());
   if (auto done = prepare_network(prepare.network()); !done) return failed(done.error());
+  if (auto done = begin_journal(); !done) return failed(done.error());
   if (auto done = prepare_bundle(); !done) return failed(done.error());
   if (auto done = prepare_streams(prepare); !done) return failed(done.error());
   if (auto done = prepare_memory(prepare.page_streams()); !done) return failed(done.error());
@@ -188,6 +197,38 @@ Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
   TRY_ASSIGN(auto sender, network::FrameSender::open());
   frame_sender_.emplace(std::move(sender));
   return {};
+}
+
+// From here on a start of the host does not make this side say that the container never ran here.
+Result<> TargetMigration::begin_journal() {
+  peer::NetworkState announced;
+  *announced.mutable_links() = network_state_.links();
+  *announced.mutable_addresses() = network_state_.addresses();
+  JournalFacts facts{.source = false,
+                     .id = id(),
+                     .container = preflight_.container(),
+                     .peer = hello_.node(),
+                     .boot_id = "",
+                     .netns = *spec_.netns_path,
+                     .bundle = bundle_is_ours() ? bundle_ : "",
+                     .freezer = "",
+                     .ports = {},
+                     .cpu_quota = {},
+                     .network = announced.SerializeAsString()};
+  auto link = network_state_.links().begin();
+  for (const network::HostEnd& end : network_->host_ends()) {
+    while (link != network_state_.links().end() && link->loopback()) ++link;
+    const std::string bridge = link == network_state_.links().end() ? "" : (link++)->bridge();
+    if (!end.macvlan) facts.ports.push_back({.name = end.name, .index = end.index, .bridge = bridge, .settings = ""});
+  }
+  TRY_ASSIGN(auto record, JournalRecord::begin(host_.journal, std::move(facts)));
+  journal_.emplace(std::move(record));
+  return {};
+}
+
+void TargetMigration::end_journal() {
+  if (!journal_) return;
+  if (auto removed = journal_->remove(); !removed) log::error("migration {}: {}", id(), removed.error().text());
 }
 
 bool TargetMigration::bundle_is_ours() const { return bundle_ == own_bundle_directory(host_, preflight_.container()); }
@@ -294,6 +335,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   };
   const Stopwatch receive_watch;
   if (!await_receiving(Clock::now() + host_.step_timeout)) return failed("transfer", Error("no data connection came"));
+  if (auto taken = take_huge_pages(switch_over); !taken) return failed("restore", taken.error());
   if (memory_) memory_->set_awaited(switch_over.await_pages());
   receiving_->await_small_files();
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
@@ -339,6 +381,24 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   return message;
 }
 
+Result<> TargetMigration::take_huge_pages(const peer::SwitchOver& switch_over) {
+  size_t runs = 0;
+  uint64_t pages = 0;
+  for (const peer::HugeMemory& huge : switch_over.huge()) {
+    runs += static_cast<size_t>(huge.starts_size());
+    if (huge.starts_size() != huge.pages_size() || runs > kHugeRunsMax) return fail("an odd list of huge pages");
+    for (int i = 0; i < huge.starts_size(); ++i) {
+      const PageRange run{{huge.starts(i)}, huge.pages(i)};
+      const uint64_t pages_left = host_.image_bytes_max / kPageBytes - pages;
+      if (!run.start.page_aligned() || run.pages > pages_left || run.end() < run.start)
+        return fail("an odd run of huge pages");
+      pages += run.pages;
+      huge_[huge.space()].push_back(run);
+    }
+  }
+  return {};
+}
+
 // Addresses seldom change between the preparation and the freeze; if they did, others are announced.
 Result<> TargetMigration::update_network(const peer::NetworkState& now) {
   TRY(network_->apply_volatile(now));
@@ -369,6 +429,9 @@ void TargetMigration::stop_receiving() {
 // The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
 TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::Commit& commit) {
   const Stopwatch watch;
+  // In this order: docs/design/commit.md.
+  if (auto noted = journal_->note(CommitState::kCommitting); !noted)
+    return std::unexpected(PhaseError{"resume", std::move(noted.error())});
   if (auto kept = remove_target_record(directory()); !kept)
     return std::unexpected(PhaseError{"resume", std::move(kept.error())});
   if (auto guarded = guard_memory(); !guarded) return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
@@ -382,6 +445,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   bridge_->release(CriuPoint::kNetworkUnlock);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
   if (!alive) return std::unexpected(criu_error("resume", alive.error()));
+  if (auto noted = journal_->note(CommitState::kCommitted); !noted) remember_error(noted.error().text());
   undo_.commit();  // the container runs here
   network_->commit();
   set_state(State::kRunning);
@@ -409,7 +473,7 @@ Result<> TargetMigration::guard_memory() {
   TRY_ASSIGN(const auto cgroups, cgroup_directories(pid));
   for (const auto& directory : cgroups)
     if (std::filesystem::exists(directory / "freezer.state") || std::filesystem::exists(directory / "cgroup.freeze"))
-      return memory_->guard(pid, directory);
+      return memory_->guard(pid, cgroup_ = directory);
   return fail("the container is in no cgroup that can be frozen");
 }
 
@@ -461,6 +525,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
     std::lock_guard lock(mutex_);
     if (!error_.empty()) reply.add_notes(error_);
   }
+  restore_huge_pages();
   if (hook_.valid())
     if (std::string note = hook_.get(); !note.empty()) reply.add_notes(note);
   auto ended = restore_->wait_until(Clock::now() + 20s);
@@ -480,13 +545,27 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
 }
 
 void TargetMigration::go_on_announcing() {
-  announcing_ = std::jthread([announcer = std::move(*announcer_)](std::stop_token stop) mutable {
+  host_.afterwards->start([announcer = std::move(*announcer_)](const std::stop_token& stop) mutable {
     std::mutex mutex;
     std::condition_variable_any wake;
     for (int i = 1; i <= network::kAnnouncementRepeats && !stop.stop_requested(); ++i) {
       std::unique_lock lock(mutex);
       wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
       if (!stop.stop_requested()) (void)announcer.repeat(i);
+    }
+  });
+}
+
+// Memory arrives as small pages.
+void TargetMigration::restore_huge_pages() {
+  if (huge_.empty()) return;
+  host_.afterwards->start([huge = std::move(huge_), cgroup = cgroup_](const std::stop_token& stop) {
+    auto pids = proc::processes_in_cgroup(cgroup);
+    if (!pids) return;
+    for (pid_t pid : *pids) {
+      auto space = proc::innermost_pid(pid);
+      auto ranges = space ? huge.find(static_cast<SpaceId>(*space)) : huge.end();
+      if (ranges != huge.end()) collapse_huge_pages(pid, ranges->second, [&] { return stop.stop_requested(); });
     }
   });
 }
@@ -525,6 +604,7 @@ void TargetMigration::abort(const std::string& reason) {
   cni_.clear();
   network_.reset();
   work_.reset();
+  end_journal();
   set_state(State::kAborted);
 }
 

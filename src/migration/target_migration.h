@@ -22,6 +22,7 @@
 #include "migration/control_channel.h"
 #include "migration/host.h"
 #include "migration/image_channel.h"
+#include "migration/journal.h"
 #include "migration/target_memory.h"
 #include "migration/tmpfs_receiving.h"
 #include "network/announce.h"
@@ -78,6 +79,8 @@ class TargetMigration {
 
   Result<> prepare_directories();
   Result<> prepare_network(const peer::NetworkState& network);
+  Result<> begin_journal();
+  void end_journal();
   Result<> prepare_bundle();
   Result<> prepare_streams(const peer::Prepare& prepare);
   Result<> prepare_memory(uint32_t streams);
@@ -90,6 +93,8 @@ class TargetMigration {
   Result<> attach_network();
   Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
+  Result<> take_huge_pages(const peer::SwitchOver& switch_over);
+  void restore_huge_pages();
   bool bundle_is_ours() const;
   bool await_receiving(Deadline deadline);
   void stop_receiving();  // from the bridge's thread
@@ -124,8 +129,10 @@ class TargetMigration {
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
   std::unique_ptr<TargetMemory> memory_;       // none if memory comes with CRIU's images; set before kPrepared
   std::unique_ptr<TmpfsReceiving> tmpfs_;      // the same, for tmpfs mounts
+  std::optional<JournalRecord> journal_;
   UndoList undo_;
-  std::jthread announcing_;
+  std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy
+  std::map<SpaceId, PageRanges> huge_;  // to be put together when all is there
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
   uint32_t frames_delivered_ = 0;

@@ -29,6 +29,11 @@ Result<> remove_target_record(const fs::path& directory) {
   return {};
 }
 
+bool has_target_record(const fs::path& directory) {
+  std::error_code error;
+  return fs::exists(record_in(directory), error);
+}
+
 Result<> give_back_recorded(const fs::path& directory, const RuncPaths& runc) {
   std::error_code error;
   if (!fs::exists(record_in(directory), error)) return {};

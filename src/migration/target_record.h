@@ -22,6 +22,8 @@ Result<> write_target_record(const std::filesystem::path& directory, const Targe
 // Before the commit takes effect: from then on all of it belongs to the container.
 Result<> remove_target_record(const std::filesystem::path& directory);
 
+bool has_target_record(const std::filesystem::path& directory);
+
 // Gives back what a record in DIRECTORY lists, if there is one. Fine if some of it is gone.
 Result<> give_back_recorded(const std::filesystem::path& directory, const RuncPaths& runc);
 

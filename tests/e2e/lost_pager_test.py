@@ -21,6 +21,7 @@ def checker(lab):
         lab.agent(node, "start")
 
 
+@pytest.mark.cleaned_within_s(20)  # the source's next agent asks the target's what became of it
 def test_container_is_frozen_and_the_source_keeps_its_copy(lab, checker):
     with Checker(lab, checker) as memory:
         memory.assert_right()  # all of it is there

@@ -1,0 +1,206 @@
+#include "migration/target_recovery.h"
+
+#include <net/if.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "kernel/cgroup_freezer.h"
+#include "kernel/netns.h"
+#include "kernel/pidfd.h"
+#include "kernel/proc.h"
+#include "kernel/rtnetlink.h"
+#include "migration/target_record.h"
+#include "network/announce.h"
+#include "network/link_message.h"
+#include "network/remove.h"
+
+namespace godwit {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kHelpersEndWithin = 60s;
+constexpr const char* kKilled = "Restoring FAILED";  // CRIU's last word when it has killed what it restored
+
+Result<> put_on_bridge(const JournalPort& port) {
+  if (port.bridge.empty() || ::if_nametoindex(port.name.c_str()) != port.index) return {};
+  const unsigned bridge = ::if_nametoindex(port.bridge.c_str());
+  if (bridge == 0) return fail("there is no bridge " + port.bridge);
+  TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
+  return socket.call(network::set_master_request(port.index, bridge));
+}
+
+Result<> announce_recorded(const JournalFacts& facts) {
+  peer::NetworkState state;
+  if (!state.ParseFromString(facts.network)) return fail("the record's network state cannot be read");
+  TRY_ASSIGN(const ScopedFd netns, open_netns(facts.netns));
+  return network::announce(netns.get(), state);
+}
+
+peer::OutcomeReply::Outcome in_message(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kRunning:
+      return peer::OutcomeReply::RUNNING;
+    case Outcome::kAborted:
+      return peer::OutcomeReply::ABORTED;
+    case Outcome::kLost:
+      return peer::OutcomeReply::LOST;
+    case Outcome::kOngoing:
+      return peer::OutcomeReply::ONGOING;
+    default:
+      return peer::OutcomeReply::UNKNOWN;
+  }
+}
+
+}  // namespace
+
+bool lacks_memory(const fs::path& cgroup) {
+  const auto processes = proc::processes_in_cgroup(cgroup);
+  if (!processes) return false;
+  for (const pid_t pid : *processes) {
+    std::ifstream smaps("/proc/" + std::to_string(pid) + "/smaps");
+    for (std::string line; std::getline(smaps, line);)  // proc(5): um, userfaultfd missing tracking
+      if (line.starts_with("VmFlags:") && (line + " ").find(" um ") != std::string::npos) return true;
+  }
+  return false;
+}
+
+TargetRecovery::TargetRecovery(const Host& host, StoredRecord record, JournalRecord journal)
+    : host_(host),
+      record_(std::move(record)),
+      helpers_(HelperProcesses::find(host.run_directory / ("in-" + record_.facts.id))),
+      same_boot_(boot_id().value_or("") == record_.facts.boot_id),
+      journal_(std::move(journal)) {}
+
+fs::path TargetRecovery::directory() const { return host_.run_directory / ("in-" + record_.facts.id); }
+
+TargetEvidence TargetRecovery::evidence() const {
+  const auto log = read_file(directory() / "work" / "restore.log");
+  return {.state = record_.state,
+          .same_boot = same_boot_,
+          .may_be_undone = has_target_record(directory()),
+          .criu_killed_it = log && log->find(kKilled) != std::string::npos,
+          .container_exists = same_boot_ && Runc(host_.runc).exists(record_.facts.container)};
+}
+
+bool TargetRecovery::run(const std::stop_token&) {
+  if (same_boot_) helpers_.await_end(Clock::now() + kHelpersEndWithin);
+  const Outcome outcome = target_after_restart(evidence());
+  if (outcome == Outcome::kAborted) undo();
+  if (outcome == Outcome::kRunning) take_over();
+  if (outcome == Outcome::kLost)
+    say("lost", host_.node + " was started again after it may have run the container; nothing of it is here");
+  if (outcome == Outcome::kUnknown)
+    say("outcome", "the agent of " + host_.node +
+                       " was killed at the commit, and the container is not here: whether it "
+                       "ran is not known");
+  (void)::umount2(directory().c_str(), MNT_DETACH);
+  (void)::rmdir(directory().c_str());
+  std::lock_guard lock(mutex_);
+  outcome_ = outcome;
+  return over_ = outcome == Outcome::kAborted;
+}
+
+void TargetRecovery::undo() {
+  check(give_back_recorded(directory(), host_.runc));
+  remove_here();
+  check(journal_.remove());
+  say("recovered", "the agent was killed before the container ran here");
+}
+
+// What the agent had not come to is done now: the port, the announcement.
+void TargetRecovery::take_over() {
+  if (record_.state != CommitState::kCommitted) check(journal_.note(CommitState::kCommitted));
+  for (const JournalPort& port : record_.facts.ports) check(put_on_bridge(port));
+  if (Runc(host_.runc).exists(record_.facts.container)) check(announce_recorded(record_.facts));
+}
+
+void TargetRecovery::remove_here() {
+  const auto state = Runc(host_.runc).state(record_.facts.container);
+  if (state) {
+    if (auto processes = proc::processes_in_cgroup(state->freezer_cgroup))
+      for (const pid_t pid : *processes)
+        if (auto pidfd = open_pidfd(pid)) kill_if_alive(pidfd->get());
+    if (auto freezer = CgroupFreezer::open(state->freezer_cgroup)) check(freezer->thaw());
+    check(Runc(host_.runc).remove(record_.facts.container));
+  }
+  for (const JournalPort& port : record_.facts.ports) check(network::remove_link(port.index, port.name));
+  check(remove_named_netns(record_.facts.netns));
+  std::error_code error;
+  if (!record_.facts.bundle.empty()) fs::remove_all(record_.facts.bundle, error);
+}
+
+std::optional<peer::OutcomeReply> TargetRecovery::outcome() const {
+  std::lock_guard lock(mutex_);
+  peer::OutcomeReply reply;
+  reply.set_outcome(in_message(outcome_));
+  reply.set_detail(text_);
+  if (outcome_ != Outcome::kRunning) return reply;
+  const auto state = Runc(host_.runc).state(record_.facts.container);
+  if (!state || !lacks_memory(state->freezer_cgroup)) reply.mutable_pages()->set_done(true);
+  return reply;
+}
+
+bool TargetRecovery::forget() {
+  std::lock_guard lock(mutex_);
+  if (outcome_ == Outcome::kOngoing) return false;
+  check(journal_.remove());
+  return over_ = true;
+}
+
+Result<std::string> TargetRecovery::resolve(control::Side side) {
+  const auto state = Runc(host_.runc).state(record_.facts.container);
+  std::lock_guard lock(mutex_);
+  if (over_) return fail("migration " + record_.facts.id + " is over");
+  if (outcome_ == Outcome::kOngoing) return fail("what is here is still being looked at; try again");
+  if (side == control::TARGET) {
+    if (!state) return fail("the container is not on " + host_.node);
+    if (lacks_memory(state->freezer_cgroup))
+      return fail("the container lacks memory that is on " + record_.facts.peer + " only: it cannot go on here");
+  } else if (same_boot_) {
+    remove_here();
+  }
+  check(journal_.remove());
+  over_ = true;
+  return side == control::TARGET ? "the copy on " + host_.node + " stays" : "nothing of it is left on " + host_.node;
+}
+
+void TargetRecovery::say(const std::string& phase, const std::string& text) {
+  std::lock_guard lock(mutex_);
+  log::warn("migration {}: {}", record_.facts.id, text);
+  phase_ = phase;
+  text_ = text;
+}
+
+void TargetRecovery::check(const Result<>& done) const {
+  if (!done) log::error("migration {}: {}", record_.facts.id, done.error().text());
+}
+
+control::Migration TargetRecovery::status() const {
+  control::Migration status;
+  status.set_id(record_.facts.id);
+  status.set_container(record_.facts.container);
+  status.set_role("target");
+  status.set_peer(record_.facts.peer);
+  const auto state = Runc(host_.runc).state(record_.facts.container);
+  const bool lacks = state && lacks_memory(state->freezer_cgroup);
+  std::lock_guard lock(mutex_);
+  const bool runs = outcome_ == Outcome::kRunning;
+  status.set_phase(runs && lacks ? "memory-missing" : phase_);
+  status.set_ongoing(!over_ && !(runs && !lacks));
+  if (runs && !lacks) status.set_outcome("migrated");
+  if (outcome_ == Outcome::kAborted) status.set_outcome("rolled_back");
+  status.set_error(runs && lacks ? "the agent was killed while memory was still to come: the container is frozen, and "
+                                   "what it lacks is on " +
+                                       record_.facts.peer
+                                 : text_);
+  return status;
+}
+
+}  // namespace godwit
