@@ -1,0 +1,67 @@
+"""After the commit only the target runs the container. Where that cannot be, the copies stay frozen, both agents say
+so, and an operator's word brings one to run."""
+
+import pytest
+
+from tests.support import container as containers
+from tests.support.checker import Checker
+from tests.support.migration import begin
+
+from .states import await_migration, await_settled, copies
+
+POSTCOPY = ["--mode", "postcopy", "--bandwidth-max", "10MB/s"]
+
+
+@pytest.fixture
+def checker(lab, keep):
+    container = keep(containers.start_checker(lab, "node1", "page_checker", bytes=96 << 20, threads=2, rate=10 << 20))
+    yield container
+    lab.link("node2", "--mend")
+
+
+@pytest.fixture
+def lost(lab, checker):
+    """Memory is owed, and both agents have been killed and started again."""
+    with begin(lab, checker, "node2", options=POSTCOPY) as ongoing:
+        ongoing.await_phase("pages")
+        for node in ("node1", "node2"):
+            lab.agent(node, "kill")
+        for node in ("node2", "node1"):
+            lab.agent(node, "start")
+        yield await_migration(lab, "node1", "postcopy-paused")
+
+
+@pytest.mark.fast
+def test_both_copies_stay_frozen_until_an_operator_decides(lab, checker, lost):
+    assert copies(lab, checker.name) == {"node1": "paused", "node2": "paused"}
+    assert await_migration(lab, "node2", "memory-missing")["id"] == lost["id"]
+    assert "postcopy-paused" in lab.exec("node1", "godwit", "ps").stdout
+    assert "memory-missing" in lab.exec("node2", "godwit", "ps").stdout
+    unread = lab.exec("node1", "godwit", "resolve", lost["id"], "--source", check=False)
+    assert unread.returncode == 2 and "You vouch that node2 does not run it" in unread.stderr
+    refused = lab.exec("node2", "godwit", "resolve", lost["id"], "--target", "--yes", check=False)
+    assert refused.returncode == 1 and "lacks memory" in refused.stderr, refused.stderr
+    again = lab.exec("node1", "godwit", "migrate", checker.name, "--to", "node2", check=False)
+    assert again.returncode != 0
+
+    lab.exec("node2", "godwit", "resolve", lost["id"], "--source", "--yes")
+    assert copies(lab, checker.name) == {"node1": "paused"}
+    lab.exec("node1", "godwit", "resolve", lost["id"], "--source", "--yes")
+    await_settled(lab)
+    assert copies(lab, checker.name) == {"node1": "running"}
+    with Checker(lab, checker) as memory:
+        memory.assert_right()
+
+
+def test_source_that_was_killed_at_the_commit_learns_the_outcome(lab, checker):
+    """All memory is there, and only the answer is missing."""
+    with begin(lab, checker, "node2", options=["--mode", "cold", "--bandwidth-max", "20MB/s"]) as ongoing:
+        ongoing.await_phase("resume")
+        lab.agent("node1", "kill")
+    lab.agent("node1", "start")
+    await_settled(lab)
+    found = copies(lab, checker.name)
+    assert list(found.values()) == ["running"], found
+    checker.node = next(iter(found))
+    with Checker(lab, checker) as memory:
+        memory.assert_right()
