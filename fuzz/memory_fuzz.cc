@@ -61,6 +61,7 @@ class Target {
   ~Target() {
     receiving_->end();
     pager_->stop();
+    receiving_.reset();  // its threads use the pager
   }
   void say(uint32_t stream, std::string_view bytes) {
     (void)!::send(sources_[stream].get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
