@@ -71,6 +71,8 @@ SourceStep SourceRecovery::after(const peer::OutcomeReply& reply) {
   const Outcome outcome = outcome_of(reply);
   const bool complete = reply.has_pages() && reply.pages().done();
   if (!same_boot_) return lost_source_after_outcome(outcome);
+  if (outcome == Outcome::kRunning && !Runc(host_.runc).exists(record_.facts.container))
+    return SourceStep::kRemove;  // somebody has removed the copy here; what is left is its network
   if (outcome == Outcome::kRunning && !complete)
     say("postcopy-paused", "the container is on " + peer +
                                " and lacks memory that only the copy here has; it cannot go on there. The copy here "

@@ -118,7 +118,12 @@ void TargetRecovery::undo() {
 void TargetRecovery::take_over() {
   if (record_.state != CommitState::kCommitted) check(journal_.note(CommitState::kCommitted));
   for (const JournalPort& port : record_.facts.ports) check(put_on_bridge(port));
-  if (Runc(host_.runc).exists(record_.facts.container)) check(announce_recorded(record_.facts));
+  const auto state = Runc(host_.runc).state(record_.facts.container);
+  if (!state) return;  // it has ended, or was removed by hand, perhaps for want of memory: the source keeps its copy
+  check(announce_recorded(record_.facts));
+  const bool complete = !lacks_memory(state->freezer_cgroup);
+  std::lock_guard lock(mutex_);
+  complete_ = complete;
 }
 
 void TargetRecovery::remove_here() {
@@ -141,9 +146,7 @@ std::optional<peer::OutcomeReply> TargetRecovery::outcome() const {
   peer::OutcomeReply reply;
   reply.set_outcome(in_message(outcome_));
   reply.set_detail(text_);
-  if (outcome_ != Outcome::kRunning) return reply;
-  const auto state = Runc(host_.runc).state(record_.facts.container);
-  if (!state || !lacks_memory(state->freezer_cgroup)) reply.mutable_pages()->set_done(true);
+  if (outcome_ == Outcome::kRunning && complete_) reply.mutable_pages()->set_done(true);
   return reply;
 }
 
@@ -166,6 +169,7 @@ Result<std::string> TargetRecovery::resolve(control::Side side) {
   } else if (same_boot_) {
     remove_here();
   }
+  if (side == control::SOURCE) outcome_ = Outcome::kAborted;  // the source may ask before it is told by hand
   check(journal_.remove());
   over_ = true;
   return side == control::TARGET ? "the copy on " + host_.node + " stays" : "nothing of it is left on " + host_.node;

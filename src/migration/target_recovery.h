@@ -39,6 +39,8 @@ class TargetRecovery : public UnfinishedMigration {
   mutable std::mutex mutex_;  // guards what follows
   JournalRecord journal_;
   Outcome outcome_ = Outcome::kOngoing;
+  // All memory was there when this agent came. What lacked some then will never have it: the pager is gone.
+  bool complete_ = false;
   std::string phase_ = "recovery";
   std::string text_;
   bool over_ = false;
