@@ -180,10 +180,16 @@ Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) con
   frozen.owned = ranges_of(owned);
   frozen.smaps = smaps_text(mappings);
   frozen.read_first = first_code(mappings);
-  TRY_ASSIGN(frozen.populated, find_populated(scan, owned));
-  frozen.written = frozen.populated;
-  if (!space.tracker) return frozen;
-  TRY_ASSIGN(frozen.written, space.tracker->find_written(owned));
+  std::optional<PageRanges> populated;
+  if (space.tracker) {
+    TRY_ASSIGN(frozen.written, space.tracker->find_written(owned));
+    populated = space.tracker->populated();
+  }
+  if (!populated) {
+    TRY_ASSIGN(populated, find_populated(scan, owned));
+  }
+  frozen.populated = std::move(*populated);
+  if (!space.tracker) frozen.written = frozen.populated;
   return frozen;
 }
 

@@ -37,6 +37,12 @@ bool FrameNotes::had(RemoteAddr page, PagemapEntry entry) {
   return notes_[runs_[at_].first + (page - runs_[at_].start) / kPageBytes] == note_of(entry);
 }
 
+PageRanges FrameNotes::pages() const {
+  PageRanges ranges;
+  for (const Run& run : runs_) ranges.push_back({run.start, run.pages});
+  return ranges;
+}
+
 Result<std::unique_ptr<WriteTracker>> SoftDirtyTracker::attach(pid_t pid) {
   if (zero_page_frame() == 0) return fail("page frames are not shown to this process");
   TRY(Pagemap::open(pid));
@@ -70,6 +76,7 @@ Result<PageRanges> SoftDirtyTracker::look(const std::vector<Mapping>& owned, Fra
         now.add(page, entries[i]);
       }
     }));
+  populated_ = now.pages();
   return written;
 }
 

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernel/pagemap.h"
@@ -32,6 +33,7 @@ class FrameNotes {
   // Likewise, after rewind().
   bool had(RemoteAddr page, PagemapEntry entry);
   void rewind() { at_ = 0; }
+  PageRanges pages() const;
 
  private:
   struct Run {
@@ -53,6 +55,7 @@ class SoftDirtyTracker : public WriteTracker {
   void begin_with(const std::vector<Mapping>&) override {}
   Result<PageRanges> take_written(const std::vector<Mapping>& owned) override;
   Result<PageRanges> find_written(const std::vector<Mapping>& owned) override;
+  std::optional<PageRanges> populated() const override { return populated_; }
 
  private:
   explicit SoftDirtyTracker(pid_t pid) : pid_(pid) {}
@@ -61,6 +64,7 @@ class SoftDirtyTracker : public WriteTracker {
 
   pid_t pid_;
   FrameNotes before_;
+  std::optional<PageRanges> populated_;  // at the last look
 };
 
 }  // namespace godwit

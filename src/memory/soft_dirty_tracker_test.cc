@@ -42,6 +42,11 @@ TEST(FrameNotes, WhatWasNotNotedIsNotKnown) {
   EXPECT_FALSE(FrameNotes().had(page(10), {kPresent | 7}));
 }
 
+TEST(FrameNotes, KnowsWhichPagesThereAre) {
+  EXPECT_EQ(notes_of_three().pages(), (PageRanges{{page(10), 2}, {page(20), 1}}));
+  EXPECT_EQ(FrameNotes().pages(), PageRanges{});
+}
+
 TEST(FrameNotes, CanBeGoneThroughAgain) {
   FrameNotes notes = notes_of_three();
   EXPECT_TRUE(notes.had(page(20), {kSwapped | 7}));

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/page.h"
@@ -37,6 +38,8 @@ class WriteTracker {
   virtual Result<PageRanges> take_written(const std::vector<Mapping>& owned) = 0;
   // The same of a frozen process, for the last time: nothing counts as unwritten afterwards.
   virtual Result<PageRanges> find_written(const std::vector<Mapping>& owned) = 0;
+  // All that had content when it was last looked at, where that is known without looking again.
+  virtual std::optional<PageRanges> populated() const { return std::nullopt; }
 };
 
 // May stop the process, for less than a millisecond. KIND is not kNone.

@@ -142,6 +142,15 @@ TEST_P(WriteTracking, MemoryThatWasExchangedIsFound) {
   EXPECT_EQ(find(), (PageRanges{all(kHere), all(kThere)}));
 }
 
+TEST_P(WriteTracking, WhatIsKnownToHaveContentHasIt) {
+  start({[] { ::madvise(kHere + 10 * kPageBytes, 10 * kPageBytes, MADV_DONTNEED); }});
+  (void)take();
+  next_step();
+  (void)find();
+  const auto content = must(find_populated(must(PagemapScan::open(process_->pid())), mappings()));
+  EXPECT_EQ(normalise(tracker_->populated().value_or(content)), normalise(content));
+}
+
 // What the target has of such a page is not what it is now: it must be found, or count as without content.
 TEST_P(WriteTracking, WhatWasGivenBackAndReadIsZeroNow) {
   for (const int advice : {MADV_NOHUGEPAGE, MADV_HUGEPAGE}) {
