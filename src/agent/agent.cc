@@ -142,6 +142,9 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   if (auto good = tls.check_own(); !good) log::error("{}: no other agent will accept it", good.error().text());
   TRY_ASSIGN(TlsTexts texts, read_tls_files(config.tls));
 
+  // One that has just been killed takes a moment to be gone.
+  const Deadline free_by = Clock::now() + 3s;
+  while (somebody_listens(config.agent.socket) && Clock::now() < free_by) std::this_thread::sleep_for(50ms);
   if (somebody_listens(config.agent.socket)) return fail("another agent serves " + config.agent.socket);
   std::unique_ptr<Agent> agent(new Agent(make_host(config, helpers), config.limits.migrations_max, tls));
   TRY(agent->read_journal());
