@@ -3,6 +3,7 @@ what a packet capture at the client has of retransmissions and resets; what ten 
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import signal
 import subprocess
@@ -24,6 +25,8 @@ CONNECTIONS = [1, 100, 1000]
 IDLE = [0, 2500, 5000, 10_000]
 STREAM_RATE = "1gbit"  # of both hosts' uplinks, while streams are measured
 STREAM_PORT = 7009
+# One for each container: the address of one that is gone is still announced for a while, with another MAC.
+_ADDRESSES = (f"10.99.2.{number}" for number in itertools.count(100))
 PHASES = ["freeze", "dump", "transfer", "restore", "resume"]
 # What tshark finds in the client's capture. Keep-alives and window probes are not among them.
 FOUND = {
@@ -97,7 +100,7 @@ def moved(lab, container):
 
 
 def echo(lab, stack, connections, idle=0):
-    container = started(lab, stack, "echo", "10.99.2.11", containers.echo_command())
+    container = started(lab, stack, "echo", containers.echo_command())
     lab.await_port(container.address, containers.ECHO_PORT)
     # Many connections ask as often in all as the machine answers beside the rest.
     pace_us = 500 if connections == 1 else connections * 250
@@ -110,19 +113,18 @@ def stream(lab, stack, direction):
     for node in lab.nodes:
         lab.link(node, "--rate", STREAM_RATE)
         stack.callback(lab.link, node, "--rate", "off")
-    container = started(lab, stack, "bytes", "10.99.2.12", ["/bin/byte_server", "--port", str(STREAM_PORT)])
+    container = started(lab, stack, "bytes", ["/bin/byte_server", "--port", str(STREAM_PORT)])
     lab.await_port(container.address, STREAM_PORT)
     client = clients.MeasuringClient([*lab.prefix(CLIENT), workload("byte_client"), "--host", container.address,
                                       "--direction", direction])
     return container, stack.enter_context(client)
 
 
-def started(lab, stack, name, address, command):
+def started(lab, stack, name, command):
     def many_files(config):
         config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 16384, "soft": 16384}]
 
-    lab.exec(CLIENT, "ip", "neighbour", "flush", "all")  # of containers that are gone
-    container = containers.start(lab, "node1", name, address, command, rootfs=containers.workload_rootfs(),
+    container = containers.start(lab, "node1", name, next(_ADDRESSES), command, rootfs=containers.workload_rootfs(),
                                  output=False, edit=many_files)
     stack.callback(container.remove, lab)
     return container
