@@ -155,7 +155,7 @@ TEST(MemoryKeeper, WhatItDoesNotUnderstandItIgnores) {
         std::string("drop x"), std::string("guard"), std::string("guard /a 1"), std::string(100'000, 'g'),
         std::string("guard ") + std::string(8000, 'x') + " 1"})
     must(send_packet(ours.get(), odd));
-  must(send_packet(ours.get(), "hold 65536", {ours.get()}));
+  must(send_packet(ours.get(), "hold 65536", {0}));
   must(send_packet(ours.get(), "drop 4"));
   EXPECT_TRUE(token.is_held());
   must(send_packet(ours.get(), "drop 3"));
