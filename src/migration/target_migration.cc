@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "kernel/cgroup_tree.h"
 #include "kernel/free_memory.h"
+#include "kernel/netns.h"
 #include "kernel/proc.h"
 #include "memory/huge_pages.h"
 #include "migration/handshake.h"
@@ -279,6 +281,8 @@ Result<> TargetMigration::prepare_tmpfs(const peer::Prepare& prepare) {
 
 Result<> TargetMigration::start_restore(bool simple_cgroups) {
   const auto socket = directory() / "criu.sock";
+  const auto cgroup_yard = directory() / "cgroups";
+  TRY(make_directories(cgroup_yard));
   TRY_ASSIGN(bridge_, CriuBridge::start({
                           .socket = socket,
                           .criu = host_.criu,
@@ -286,9 +290,12 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                           .work_directory = directory() / "work",
                           .descriptors = streams_->descriptors(),
                           .edit_options =
-                              [this, simple_cgroups](criu::Options& options) {
+                              [this, simple_cgroups, cgroup_yard](criu::Options& options) {
                                 streams_->declare(options);
                                 use_common_criu_options(simple_cgroups, options);
+                                // Where CRIU mounts hierarchies. In its working directory, which is a descriptor of the
+                                // agent's mount namespace, it cannot.
+                                if (!simple_cgroups) options.set_cgroup_yard(cgroup_yard.string());
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                                 options.set_lazy_pages(memory_ != nullptr);
                                 if (tmpfs_) tmpfs_->declare(options);
@@ -544,16 +551,25 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   return message;
 }
 
+// By name each time: a descriptor would keep the namespace, with its ports on the bridge, after its owner has removed
+// it.
 void TargetMigration::go_on_announcing() {
-  host_.afterwards->start([announcer = std::move(*announcer_)](const std::stop_token& stop) mutable {
-    std::mutex mutex;
-    std::condition_variable_any wake;
-    for (int i = 1; i <= network::kAnnouncementRepeats && !stop.stop_requested(); ++i) {
-      std::unique_lock lock(mutex);
-      wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
-      if (!stop.stop_requested()) (void)announcer.repeat(i);
-    }
-  });
+  announcer_.reset();
+  struct stat ours{};
+  if (::fstat(network_->netns_fd(), &ours) != 0) return;
+  host_.afterwards->start(
+      [path = *spec_.netns_path, inode = ours.st_ino, state = network_state_](const std::stop_token& stop) {
+        std::mutex mutex;
+        std::condition_variable_any wake;
+        for (int i = 1; i <= network::kAnnouncementRepeats; ++i) {
+          std::unique_lock lock(mutex);
+          wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
+          auto netns = open_netns(path);
+          struct stat now{};
+          if (stop.stop_requested() || !netns || ::fstat(netns->get(), &now) != 0 || now.st_ino != inode) return;
+          if (auto announcer = network::Announcer::open(netns->get(), state)) (void)announcer->repeat(i);
+        }
+      });
 }
 
 // Memory arrives as small pages.
