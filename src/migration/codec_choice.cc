@@ -36,9 +36,10 @@ void CodecChoice::end_window() {
   if (now_ == wire::Codec::kNone) {
     plain_ms_ = cost;
     if (windows_ < windows_between_) return;
-    windows_ = 0;
-    candidate_ = (candidate_ + 1) % kCandidates.size();
+    candidate_ = 0;
     trial_ = kCandidates[candidate_];
+    best_ = wire::Codec::kNone;
+    best_promise_ = kPromise * plain_ms_;
   } else if (cost >= plain_ms_) {
     now_ = wire::Codec::kNone;
     windows_ = 0;
@@ -54,13 +55,21 @@ void CodecChoice::end_window() {
 void CodecChoice::judge_trial(const Sent& frame) {
   const double size = static_cast<double>(frame.bytes_on_wire) / static_cast<double>(frame.bytes);
   const double promised = frame.pack_ms / static_cast<double>(frame.bytes) + size * plain_ms_;
-  if (promised < kPromise * plain_ms_) {
-    now_ = *trial_;
-    windows_between_ = 1;
-  } else {
-    windows_between_ = std::min(windows_between_ * 2, kWindowsBetweenMax);
+  if (promised < best_promise_) {
+    best_ = *trial_;
+    best_promise_ = promised;
   }
+  if (++candidate_ < kCandidates.size())
+    trial_ = kCandidates[candidate_];
+  else
+    end_trials();
+}
+
+void CodecChoice::end_trials() {
   trial_.reset();
+  now_ = best_;
+  windows_ = 0;
+  windows_between_ = best_ == wire::Codec::kNone ? std::min(windows_between_ * 2, kWindowsBetweenMax) : 1;
 }
 
 }  // namespace godwit

@@ -1,9 +1,9 @@
 // How page contents are packed on one connection. Chosen by measurement if nobody has: a codec must be worth its time.
 //
-// Contents go unpacked until a window of them has told what that costs. Then one frame is packed to see how fast and
-// how small that is here; if it promises a gain, a window goes packed, and stays so only while it is measured to be
-// faster. So where the link is faster than the codec the price of asking is one frame packed in a window, and ever more
-// seldom.
+// Contents go unpacked until a window of them has told what that costs. Then one frame is packed by each codec to see
+// how fast and how small that is here; if the best of them promises a gain, windows go packed by it, as long as that is
+// measured to be faster. So where the link is faster than the codecs the price of asking is a frame packed by each in a
+// window, and ever more seldom.
 #pragma once
 
 #include <array>
@@ -34,6 +34,7 @@ class CodecChoice {
  private:
   void end_window();
   void judge_trial(const Sent& frame);
+  void end_trials();
 
   std::optional<wire::Codec> fixed_;
   wire::Codec now_ = wire::Codec::kNone;
@@ -42,7 +43,9 @@ class CodecChoice {
   double plain_ms_ = 0;         // for one byte, in the last window without a codec
   size_t windows_ = 0;          // since the last trial, or since the last window without a codec
   size_t windows_between_ = 1;  // trials
-  size_t candidate_ = 0;
+  size_t candidate_ = 0;        // on trial
+  double best_promise_ = 0;     // for one byte, of those tried so far
+  wire::Codec best_ = wire::Codec::kNone;
 };
 
 }  // namespace godwit
