@@ -91,7 +91,7 @@ TEST_P(PagemapScanTest, GuardPagesAreLeftOut) {
   if (scan().guard_if_known() == 0) GTEST_SKIP() << "this kernel does not tell them";
   for (size_t index = 0; index < 4; ++index) memory_[index * kPageBytes] = 1;
   constexpr int kGuardInstall = 102;  // MADV_GUARD_INSTALL, Linux 6.13
-  if (::madvise(memory_ + kPageBytes, kPageBytes, kGuardInstall) != 0) GTEST_SKIP() << "no guard pages here";
+  if (::madvise(memory_ + kPageBytes, kPageBytes, kGuardInstall) != 0) GTEST_SKIP() << "this kernel has no guard pages";
   EXPECT_EQ(find({.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero | kPageGuard}),
             (PageRanges{{page(0), 1}, {page(2), 2}}));
 }

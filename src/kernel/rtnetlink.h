@@ -95,8 +95,8 @@ struct NetlinkMessage {
   }
 };
 
-// A NETLINK_ROUTE socket, or one of another netlink family, bound to the network namespace the opening thread was in, for good. One
-// thread at a time.
+// A NETLINK_ROUTE socket, or one of another netlink family, bound to the network namespace the opening thread was in,
+// for good. One thread at a time.
 class RouteSocket {
  public:
   static Result<RouteSocket> open() { return open_family(NETLINK_ROUTE); }

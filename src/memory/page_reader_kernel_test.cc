@@ -108,7 +108,7 @@ TEST_F(PageReader, ReadsWhatTheProcessItselfMayNot) {
 
 TEST_F(PageReader, GuardPagesAreTold) {
   constexpr int kGuardInstall = 102;
-  if (::madvise(here(0), kPageBytes, kGuardInstall) != 0) GTEST_SKIP() << "no guard pages here";
+  if (::madvise(here(0), kPageBytes, kGuardInstall) != 0) GTEST_SKIP() << "this kernel has no guard pages";
   start([&] { ::madvise(here(7), kPageBytes, kGuardInstall); });
   read({{page(6), 3}});
   EXPECT_TRUE(contains(unreadable_, page(7)));

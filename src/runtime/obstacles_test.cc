@@ -101,7 +101,7 @@ TEST(Obstacles, APerfEventIsSeen) {
 // From kernel 6.5 on secret memory is there unless it was turned off at boot.
 TEST(Obstacles, SecretMemoryIsSeen) {
   const Child child([] { return ::syscall(SYS_memfd_secret, 0) >= 0; });
-  if (!child.ready()) GTEST_SKIP() << "the kernel offers no memfd_secret";
+  if (!child.ready()) GTEST_SKIP() << "this kernel offers no memfd_secret";
   EXPECT_THAT(obstacles_of(child.pid()), ElementsAre(HasSubstr("secret memory")));
 }
 

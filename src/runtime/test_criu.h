@@ -132,10 +132,9 @@ class TestRunc {
  private:
   TestRunc(const std::filesystem::path& bridge_socket, std::pair<ScopedFd, ScopedFd> ends)
       : end_(std::move(ends.first)), criu_([&] {
-          constexpr int kRpc = 10;
-          ::dup2(ends.second.get(), kRpc);
+          const int rpc = ::dup(ends.second.get());  // without close-on-exec
           ::setenv("GODWIT_CRIU_SOCKET", bridge_socket.c_str(), 1);
-          ::execl((helpers_directory() / "stub/criu").c_str(), "criu", "swrk", std::to_string(kRpc).c_str(), nullptr);
+          ::execl((helpers_directory() / "stub/criu").c_str(), "criu", "swrk", std::to_string(rpc).c_str(), nullptr);
           ::_exit(127);
         }) {}
 

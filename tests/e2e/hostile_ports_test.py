@@ -47,10 +47,10 @@ class Usage:
 def nothing_left_behind(one_lab):
     def look(inventory):
         return {kind: items for kind, items in inventory.items() if kind != "process"}  # Usage looks at the agent's
-    before = look(leftovers.snapshot(one_lab, "node2"))
+    before = {node: look(leftovers.snapshot(one_lab, node)) for node in one_lab.nodes}
     yield
-    left = leftovers.since(one_lab, "node2", before, settle_s=3, look=look)
-    assert not left, left
+    left = {node: leftovers.since(one_lab, node, before[node], settle_s=3, look=look) for node in one_lab.nodes}
+    assert not any(left.values()), left
 
 
 @pytest.fixture
