@@ -18,6 +18,7 @@ UNITS = {
     "kernel_test": "*",
     "memory_test": "*WriteTracking*:FrameNotes*:UffdWp*:Rounds*:SharedMemoryOfProcesses*:PageReader*",
     "runtime_test": "Lens*",
+    "network_test": "BridgeVlans*",
 }
 
 
