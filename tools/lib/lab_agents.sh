@@ -76,13 +76,19 @@ await_agents() { # NODE…
   fi
 }
 
+# True once no thread of the process is left. Until then its socket still takes connections that nobody will serve.
+threads_have_ended() { # PID
+  local tasks=(/proc/"$1"/task/*)
+  [[ ! -d ${tasks[0]} || ${#tasks[@]} -eq 1 ]]
+}
+
 # Ends an agent with SIGNAL and waits for its end.
 end_agent() { # NODE SIGNAL
   local pid round
   pid=$(live_process "$lab_state/$1/agent") || die "godwitd on $1 is not running"
   kill -s "$2" "$pid"
   for ((round = 0; round < 1000; round++)); do
-    if ! live_process "$lab_state/$1/agent" >/dev/null; then
+    if ! live_process "$lab_state/$1/agent" >/dev/null && threads_have_ended "$pid"; then
       rm -f "$lab_state/$1/agent"
       return
     fi
