@@ -65,8 +65,7 @@ struct PkiHostOptions {
 struct CommandLine {
   std::string socket = kSocketDefault;
   std::variant<std::monostate, MigrateOptions, CheckOptions, PsOptions, StatusOptions, CancelOptions, ResolveOptions,
-               VersionOptions,
-               PkiCaOptions, PkiHostOptions>
+               VersionOptions, PkiCaOptions, PkiHostOptions>
       command;
 };
 

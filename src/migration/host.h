@@ -9,9 +9,9 @@
 #include <string>
 
 #include "base/background_jobs.h"
+#include "control.pb.h"
 #include "migration/hooks.h"
 #include "network/cni.h"
-#include "control.pb.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
 
@@ -27,11 +27,11 @@ struct Host {
   std::filesystem::path run_directory;  // on a tmpfs; migrations work in directories below it
   std::filesystem::path stream_log_directory;
   std::filesystem::path journal;  // directory, on a disk: migration/journal.h
-  std::string bridge;  // target: empty means the source's name for it
+  std::string bridge;             // target: empty means the source's name for it
   bool data_encryption = true;
   control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
-  uint64_t image_bytes_max = 0;                    // one arriving migration's images
-  std::chrono::milliseconds step_timeout{60'000};  // each wait for a peer, runC or CRIU
+  uint64_t image_bytes_max = 0;                         // one arriving migration's images
+  std::chrono::milliseconds step_timeout{60'000};       // each wait for a peer, runC or CRIU
   network::HoldBounds hold;
   std::map<std::string, std::string> links;  // bridges and macvlan parents: name on other hosts to name here
   HookPrograms hooks;

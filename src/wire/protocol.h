@@ -18,7 +18,7 @@
 //     | = = Frozen; MemoryMap …, MapsEnd = = = = >|  Frozen on 1 to N, the maps on 1
 //     | = = owed: Pages …, PagesEnd = = = = = = =>|  on 1 to N, until the last one, whatever else happens
 //     |   (dump; images travel on 0)              |
-//     | SwitchOver{network, await_pages}  ---->  |  the map, the files and the images are awaited, CRIU restores, stops before
+//     | SwitchOver{network, await_pages}  ---->  |  awaits map, files and images; CRIU restores, stops before
 //     |                                           |  resume; with await_pages: until no page is owed
 //     |                  <---- SwitchOverReply    |                 RESTORED (nothing runs)
 //     | Commit{frames}                    ---->  |  only the target may run the container from here on
@@ -38,9 +38,10 @@
 // on alone.
 //
 // A source that loses the connection before it sent Commit resumes its container. After that it does not: it asks,
-// over new connections, for the Outcome, and keeps the copy frozen until the answer is RUNNING or ABORTED. LOST, UNKNOWN
-// and no answer leave it frozen until a person decides. So does an agent of the source that was started again and finds
-// a Commit in its journal. docs/design/commit.md has the states, what each side may do in them, and the argument.
+// over new connections, for the Outcome, and keeps the copy frozen until the answer is RUNNING or ABORTED. LOST,
+// UNKNOWN and no answer leave it frozen until a person decides. So does an agent of the source that was started again
+// and finds a Commit in its journal. docs/design/commit.md has the states, what each side may do in them, and the
+// argument.
 //
 // If a connection is lost while pages are owed, the container on the target waits for them and the source keeps its
 // copy frozen. The source asks for the Outcome, over new connections; the answer holds what PagesLeft's would. Where
