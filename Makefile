@@ -15,22 +15,23 @@ help:
 	@echo
 	@echo 'All but clean and help install Debian packages where some are missing, and need root.'
 
-# Ninja configures again by itself when a CMakeLists.txt has changed, but not for the presets.
+# Ninja configures again by itself when a CMakeLists.txt has changed, but not for the presets. The tests of single files
+# are half of the work, and only `test` wants them.
 define compile
 	@[ build/default/build.ninja -nt CMakePresets.json ] || cmake --preset default
-	@cmake --build --preset default
+	@cmake --build --preset default --target $(1)
 endef
 
 build:
 	@tools/bootstrap build run
-	$(compile)
+	$(call compile,programs)
 
 demo: build
 	@tools/demo
 
 test:
 	@tools/bootstrap build run test
-	$(compile)
+	$(call compile,all)
 	@tools/test
 
 lint: build
@@ -38,7 +39,7 @@ lint: build
 
 bench:
 	@tools/bootstrap build run bench
-	$(compile)
+	$(call compile,programs)
 	@bench/evaluate --resume $(BENCH)
 
 lab-up: build

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "kernel/proc.h"
 #include "memory/page_set.h"
 
 namespace godwit {
@@ -20,16 +20,9 @@ constexpr int kAttemptsMax = 3;
 
 bool has_ended(const Error& error) { return error.code() == ESRCH || error.code() == ENOENT; }
 
-// The last number of the line NSpid of /proc/PID/status: the pid in the innermost namespace.
-Result<SpaceId> innermost_pid(pid_t pid) {
-  TRY_ASSIGN(const std::string text, read_file("/proc/" + std::to_string(pid) + "/status"));
-  const size_t line = text.find("\nNSpid:");
-  if (line == std::string::npos) return fail("no NSpid in /proc/PID/status");
-  const size_t end = std::min(text.find('\n', line + 1), text.size());
-  const size_t last = text.find_last_of(" \t", end - 1) + 1;
-  SpaceId id = 0;
-  std::from_chars(text.data() + last, text.data() + end, id);
-  return id == 0 ? Result<SpaceId>(fail("odd NSpid")) : id;
+Result<SpaceId> space_id(pid_t pid) {
+  TRY_ASSIGN(const pid_t innermost, proc::innermost_pid(pid));
+  return static_cast<SpaceId>(innermost);
 }
 
 bool share_memory(pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
@@ -77,7 +70,7 @@ Result<std::vector<pid_t>> ContainerMemory::find_spaces() {
 
 // For the first time, or again after it could not be looked at.
 Result<> ContainerMemory::meet(pid_t pid, Space& space) {
-  TRY_ASSIGN(space.id, innermost_pid(pid));
+  TRY_ASSIGN(space.id, space_id(pid));
   TRY(space.flags.learn(pid));
   TRY_ASSIGN(const auto mappings, space.flags.complete(pid));
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
@@ -168,7 +161,7 @@ Result<std::vector<FrozenSpace>> ContainerMemory::scan_frozen() {
 
 Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) const {
   FrozenSpace frozen;
-  TRY_ASSIGN(space.id, innermost_pid(pid));
+  TRY_ASSIGN(space.id, space_id(pid));
   frozen.space = space.id;
   frozen.pid = pid;
   frozen.huge_before = space.huge;

@@ -137,7 +137,7 @@ PageRanges PageSending::unsent(SpaceId space) const {
   return normalise(std::move(all));
 }
 
-Result<> PageSending::begin_owed(std::vector<FrozenPages> spaces, bool awaited) {
+Result<> PageSending::begin_owed(const std::vector<FrozenPages>& spaces, bool awaited) {
   in_background_ = !awaited;
   owed_ = std::make_unique<OwedPages>(static_cast<uint32_t>(streams_.size()));
   for (const FrozenPages& space : spaces) {

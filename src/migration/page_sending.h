@@ -61,7 +61,7 @@ class PageSending {
   // The container is frozen, SPACES is all of it. From here on owed pages are pushed and requests answered, until
   // everything is pushed and the target has closed, or cancel().
   // AWAITED: the container waits for all of them, so they do not stand back behind the rest of the switch-over.
-  Result<> begin_owed(std::vector<FrozenPages> spaces, bool awaited);
+  Result<> begin_owed(const std::vector<FrozenPages>& spaces, bool awaited);
   // The container runs on the target: what is pushed is no longer in the way of the switch-over.
   void switched_over() { in_background_ = false; }
   // The pages of SPACE that rounds could not read; they add to what is owed.

@@ -218,7 +218,7 @@ Result<> SourceMemory::freeze(const std::filesystem::path& lens) {
   if (untracked > 0)
     notes_.push_back(fmt::format("{} of {} processes could not be tracked and were sent whole at the freeze", untracked,
                                  spaces.size()));
-  return sending_->begin_owed(std::move(spaces), awaits_pages());
+  return sending_->begin_owed(spaces, awaits_pages());
 }
 
 void SourceMemory::give_up() {

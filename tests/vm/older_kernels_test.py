@@ -1,6 +1,6 @@
 """godwit on the kernels of Debian 12 (6.1: soft-dirty, no PAGEMAP_SCAN) and 13 (6.12: both), in emulated machines.
 
-    tools/test vm        (as root, `make build` first; a quarter of an hour, so it is no part of `make test`)
+    tools/test vm        (as root, after `make test`; a quarter of an hour, so it is no part of `make test`)
 
 Nothing may be built meanwhile: the guests run what is in build/default.
 """
