@@ -83,7 +83,18 @@ Result<> PageFrameSender::send_frame(SpaceId space, RateLimit* limit) {
   parts_.insert(parts_.begin(), head_);
   if (limit != nullptr) limit->take(wire::kFrameHeaderBytes + header.length);
   TRY(connection_.send(parts_));
-  codec_.sent({.bytes = contents, .bytes_on_wire = header.length, .pack_ms = pack_ms, .send_ms = send_watch.ms()});
+  codec_.sent({.bytes = contents, .pack_ms = pack_ms, .send_ms = send_watch.ms()});
+  if (!may_sync_ || !codec_.wants_sync()) return {};
+  const Stopwatch sync_watch;
+  TRY(sync());
+  codec_.synced(sync_watch.ms());
+  return {};
+}
+
+Result<> PageFrameSender::sync() {
+  TRY(connection_.send_frame({.type = wire::FrameType::kSync}));
+  TRY_ASSIGN(const wire::FrameHeader answer, connection_.receive_header());
+  if (answer.type != wire::FrameType::kSync) return fail("the target answered something odd");
   return {};
 }
 

@@ -43,12 +43,18 @@ class PageFrameSender {
   Result<PageCounts> send(SpaceId space, pid_t pid, const PageRanges& pages, RateLimit* limit, Unreadable unreadable,
                           PageRanges& unread);
 
+  // Waits until the receiver has taken all that was sent: what socket buffers swallow has not arrived.
+  Result<> sync();
+  // Whether send() may wait like that to measure what packing is worth. At first it may.
+  void may_sync(bool may) { may_sync_ = may; }
+
  private:
   void find_runs(const PageRanges& pages, const PageRanges& unreadable);
   Result<> send_frame(SpaceId space, RateLimit* limit);
 
   DataConnection& connection_;
   CodecChoice codec_;
+  bool may_sync_ = true;
   std::unique_ptr<std::byte[]> contents_;  // of one frame
   std::vector<wire::PageRun> runs_;
   std::vector<std::string_view> parts_;  // of contents_, one for each run that is not zero

@@ -89,8 +89,8 @@ Result<> PageReceiving::take(uint32_t stream, const wire::FrameHeader& header, P
   switch (header.type) {
     case wire::FrameType::kPages:
       return frozen ? take_owed(header, frames) : take_stored(stream, header, frames);
-    case wire::FrameType::kRoundEnd:
-      return {};
+    case wire::FrameType::kSync:
+      return connections_[stream]->send_frame({.type = wire::FrameType::kSync});
     case wire::FrameType::kFrozen: {
       if (frozen) return fail("the source says twice that it has frozen the container");
       frozen = true;

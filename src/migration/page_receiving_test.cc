@@ -77,7 +77,10 @@ class PageReceivingTest : public testing::Test {
 TEST_F(PageReceivingTest, RoundsFillTheStoreAndTheMapSaysWhatIsOwed) {
   for (uint64_t region = 0; region < 4; ++region)
     say(stream_of_region(region), pages_frame(kSpace, {{page(region * kRegionPages), 100}}));
-  for (uint32_t stream = 0; stream < kStreams; ++stream) say(stream, plain_frame(FrameType::kRoundEnd, 1));
+  for (uint32_t stream = 0; stream < kStreams; ++stream) {
+    say(stream, plain_frame(FrameType::kSync));
+    EXPECT_EQ(must(sources_[stream]->receive_header()).type, FrameType::kSync);
+  }
   say_frozen();
   say_map({{page(0), 120}}, {{page(50), 70}});
   EXPECT_EQ(must(receiving_->await_map(in_ms(20'000))), std::vector<SpaceId>{kSpace});
@@ -229,7 +232,7 @@ INSTANTIATE_TEST_SUITE_P(
         Breach{"ARequest",
                {{1, lying(plain_frame(FrameType::kPageRequest, kSpace, std::string(16, '\0')), 1)}},
                "no place among pages"},
-        Breach{"ARoundOnTheChannelOfAnswers", {{kStreams, plain_frame(FrameType::kRoundEnd, 1)}}, "among answers"},
+        Breach{"ARoundOnTheChannelOfAnswers", {{kStreams, plain_frame(FrameType::kSync)}}, "among answers"},
         Breach{"FewerPagesThanRuns", {{kRight, lying(pages_frame(kSpace, {{page(0), 2}}), 2)}}, "address"},
         Breach{"ARunThatLeavesItsRegion", {{kRight, pages_frame(kSpace, {{page(500), 13}})}}, "leaves its region"},
         Breach{"TooManyPages", {{kRight, pages_frame(kSpace, {{page(0), 257}})}}, ""},

@@ -30,6 +30,8 @@ class PageSending::Stream {
         progress_(std::move(progress)) {}
 
   DataConnection& connection() { return *connection_; }
+  Result<> sync() { return frames_.sync(); }
+  void may_sync(bool may) { frames_.may_sync(may); }
 
   // Any number of pages of one region, or fewer than a frame's of several.
   Result<> send(SpaceId space, pid_t pid, const PageRanges& pages, PageFrameSender::Unreadable unreadable) {
@@ -104,13 +106,13 @@ PageSending::PageSending(Settings settings) : limit_(std::move(settings.limit)) 
 
 PageSending::~PageSending() { cancel(); }
 
-Result<PageCounts> PageSending::send_round(uint32_t number, const std::vector<SpacePages>& pages) {
+Result<PageCounts> PageSending::send_round(const std::vector<SpacePages>& pages) {
   const PageCounts before = counts();
   const uint64_t bytes_before = bytes_on_wire();
   const auto count = static_cast<uint32_t>(streams_.size());
   auto send_on = [&](uint32_t stream) -> Result<> {
     for (const SpacePages& space : pages) TRY(streams_[stream]->send_mine(space, stream, count));
-    return streams_[stream]->connection().send_frame({.type = wire::FrameType::kRoundEnd, .index = number});
+    return streams_[stream]->sync();
   };
   {
     std::vector<std::jthread> others;
@@ -144,7 +146,10 @@ Result<> PageSending::begin_owed(const std::vector<FrozenPages>& spaces, bool aw
     pids_[space.space] = space.pid;
     owed_->add(space.space, space.owed);
   }
-  for (const auto& stream : streams_) TRY(stream->connection().send_frame({.type = wire::FrameType::kFrozen}));
+  for (const auto& stream : streams_) {
+    stream->may_sync(false);  // the switch-over waits for nothing
+    TRY(stream->connection().send_frame({.type = wire::FrameType::kFrozen}));
+  }
   TRY(send_maps(spaces));
   for (const FrozenPages& space : spaces) TRY(send_first(space));
   for (uint32_t stream = 0; stream < streams_.size(); ++stream) threads_.emplace_back([this, stream] { push(stream); });
@@ -178,6 +183,7 @@ Result<> PageSending::send_first(const FrozenPages& space) {
 
 void PageSending::push(uint32_t stream) {
   BackgroundThread priority(in_background_);
+  streams_[stream]->may_sync(true);
   while (auto batch = owed_->take(stream, wire::kPagesPerFrame)) {
     if (ending_) return;
     priority.adapt();

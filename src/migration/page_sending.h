@@ -55,9 +55,9 @@ class PageSending {
   PageSending(const PageSending&) = delete;
   PageSending& operator=(const PageSending&) = delete;
 
-  // Blocks until the round has been handed to the network. Pages that could not be read (unmapped since) are added to
+  // Blocks until the target has taken the round. Pages that could not be read (unmapped since) are added to
   // UNSENT, by space: if they have content at the freeze, they are owed.
-  Result<PageCounts> send_round(uint32_t number, const std::vector<SpacePages>& pages);
+  Result<PageCounts> send_round(const std::vector<SpacePages>& pages);
   // The container is frozen, SPACES is all of it. From here on owed pages are pushed and requests answered, until
   // everything is pushed and the target has closed, or cancel().
   // AWAITED: the container waits for all of them, so they do not stand back behind the rest of the switch-over.

@@ -43,6 +43,7 @@ class PageSendingKernelTest : public testing::Test {
     for (;;) {
       const wire::FrameHeader header = must(targets_[channel - 1]->receive_frame(payload));
       if (header.type == FrameType::kPages) note(header, payload, pages);
+      if (header.type == FrameType::kSync) must(targets_[channel - 1]->send_frame({.type = FrameType::kSync}));
       if (header.type == type) return pages;
     }
   }
@@ -104,13 +105,13 @@ uint64_t count(const std::vector<PageRange>& ranges) {
 
 TEST_F(PageSendingKernelTest, ARoundSendsEachPageOnceOnTheStreamOfItsRegion) {
   std::jthread round([&] {
-    const PageCounts sent = must(sending_->send_round(1, {{kSpace, process_.pid(), {{page(0), kPages}}}}));
+    const PageCounts sent = must(sending_->send_round({{kSpace, process_.pid(), {{page(0), kPages}}}}));
     EXPECT_EQ(sent.pages, kPages / 8 * 7);
     EXPECT_EQ(sent.pages_zero, kPages / 8);
   });
   uint64_t pages = 0;
   for (uint32_t channel : {1, 2})
-    for (const PageRange& range : pages_until(channel, FrameType::kRoundEnd)) {
+    for (const PageRange& range : pages_until(channel, FrameType::kSync)) {
       EXPECT_EQ(stream_of(kSpace, range.start, 2) + 1, channel);
       pages += range.pages;
     }
@@ -120,8 +121,8 @@ TEST_F(PageSendingKernelTest, ARoundSendsEachPageOnceOnTheStreamOfItsRegion) {
 
 TEST_F(PageSendingKernelTest, WhatCannotBeReadInARoundIsRememberedAndAtTheFreezeIsZero) {
   const PageRanges beyond{{page(kPages), 3}};
-  std::jthread round([&] { must(sending_->send_round(1, {{kSpace, process_.pid(), {{page(kPages - 1), 4}}}})); });
-  for (uint32_t channel : {1, 2}) pages_until(channel, FrameType::kRoundEnd);
+  std::jthread round([&] { must(sending_->send_round({{kSpace, process_.pid(), {{page(kPages - 1), 4}}}})); });
+  for (uint32_t channel : {1, 2}) pages_until(channel, FrameType::kSync);
   round.join();
   EXPECT_EQ(sending_->unsent(kSpace), beyond);
   zeros_ = 0;
@@ -190,11 +191,7 @@ TEST_F(PageSendingKernelTest, ALinkThatBreaksEndsARoundAndANewOneGoesOnWithReque
 }
 
 TEST_F(PageSendingKernelTest, ATargetThatDoesNotReadDoesNotKeepItFromBeingCancelled) {
-  std::jthread round([&] {
-    Result<PageCounts> sent = PageCounts{};
-    for (uint32_t number = 1; sent; ++number)
-      sent = sending_->send_round(number, {{kSpace, process_.pid(), {{page(0), kPages}}}});
-  });
+  std::jthread round([&] { EXPECT_FALSE(sending_->send_round({{kSpace, process_.pid(), {{page(0), kPages}}}})); });
   for (uint64_t before = 0; before != sending_->bytes_on_wire(); std::this_thread::sleep_for(milliseconds(50)))
     before = sending_->bytes_on_wire();  // until nothing goes any more
   sending_->cancel();

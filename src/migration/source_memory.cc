@@ -148,7 +148,7 @@ Result<std::vector<SpacePages>> SourceMemory::scan(uint64_t& pages) {
 
 Result<> SourceMemory::send_round(const std::vector<SpacePages>& pages, RoundFacts& facts) {
   const Stopwatch watch;
-  TRY_ASSIGN(const PageCounts sent, sending_->send_round(static_cast<uint32_t>(rounds_.size() + 1), pages));
+  TRY_ASSIGN(const PageCounts sent, sending_->send_round(pages));
   facts.pages = sent.pages + sent.pages_zero;
   facts.bytes = sent.bytes;
   facts.ms = watch.ms();

@@ -67,10 +67,9 @@ Result<Bounds> bounds_of(FrameType type) {
           .index_max = kTmpfsMountsMax - 1, .length_min = 0, .length_max = 0, .offset_max = kFileTreeBytesMax};
     case FrameType::kContentEnd:
       return Bounds{.index_max = kTmpfsMountsMax, .length_min = 0, .length_max = 0};
-    case FrameType::kRoundEnd:
-      return Bounds{.index_max = kRoundsMax, .length_min = 0, .length_max = 0};
     case FrameType::kMapsEnd:
       return Bounds{.index_max = kSpacesMax, .length_min = 0, .length_max = 0};
+    case FrameType::kSync:
     case FrameType::kFrozen:
     case FrameType::kPagesEnd:
       return Bounds{.index_max = 0, .length_min = 0, .length_max = 0};

@@ -21,7 +21,8 @@
 //   Pages       index = address space; count = runs; payload = the runs (page_runs.h), then the contents of those that
 //               are not zero, one after the other, together at most kPagesPerFrame pages; compressed as a whole if
 //               codec says so
-//   RoundEnd    index = number of the round, from 1
+//   Sync        the target answers with the same once it has taken all that came before: at the end of each round, and
+//               where the source measures what packing is worth
 //   Frozen      the container stands still: pages that follow are owed ones. On channel 1 the maps come next
 //   MemoryMap   index = address space; payload = part of its map (memory/memory_map.h), in order of address,
 //               empty if the space has no content at all
@@ -63,10 +64,9 @@ inline constexpr uint32_t kRunsPerFrame = 512;
 inline constexpr uint32_t kRunBytes = 16;
 inline constexpr uint32_t kPagesPayloadMax = kFramePayloadMax + kRunsPerFrame * kRunBytes;
 
-// A pid of the kernel's (PID_MAX_LIMIT, 2^22); processes of one container; rounds of one migration.
+// A pid of the kernel's (PID_MAX_LIMIT, 2^22); processes of one container.
 inline constexpr uint32_t kSpaceIdMax = uint32_t{1} << 22;
 inline constexpr uint32_t kSpacesMax = uint32_t{1} << 16;
-inline constexpr uint32_t kRoundsMax = 10'000;
 
 inline constexpr uint16_t kFilesChannel = 63;  // the last one, wire/hello.h
 inline constexpr uint32_t kTmpfsMountsMax = 64;
@@ -86,7 +86,7 @@ enum class FrameType : uint8_t {
   kImagesEnd = 4,
   kSmallFilesEnd = 5,
   kPages = 16,
-  kRoundEnd = 17,
+  kSync = 17,
   kFrozen = 18,
   kMemoryMap = 19,
   kMapsEnd = 20,

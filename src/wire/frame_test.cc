@@ -32,7 +32,7 @@ TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
            FrameHeader{FrameType::kPages, kSpaceIdMax, 0, kPagesPayloadMax, kRunsPerFrame, Codec::kZstd},
            FrameHeader{FrameType::kPageRequest, 1, 0, kRunsPerFrame * kRunBytes, kRunsPerFrame},
            FrameHeader{FrameType::kMemoryMap, 1, 0, kFramePayloadMax},
-           FrameHeader{FrameType::kRoundEnd, kRoundsMax},
+           FrameHeader{FrameType::kSync},
            FrameHeader{FrameType::kMapsEnd, kSpacesMax},
            FrameHeader{FrameType::kFrozen},
            FrameHeader{FrameType::kPagesEnd},
@@ -84,6 +84,7 @@ TEST(FrameHeader, BeyondAnyLimitIsAnError) {
            FrameHeader{FrameType::kPageRequest, 1, 0, kRunBytes, 1, Codec::kLz4},
            FrameHeader{FrameType::kMemoryMap, 1, 0, kFramePayloadMax + 1},
            FrameHeader{FrameType::kMapsEnd, kSpacesMax + 1},
+           FrameHeader{FrameType::kSync, 1},
            FrameHeader{FrameType::kFrozen, 1},
            FrameHeader{FrameType{255}, 0, 0, 0},
        })

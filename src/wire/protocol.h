@@ -13,7 +13,7 @@
 //     |                     <---- PrepareReply    |                 PREPARED
 //     | = = data connections: Hello{id, token} = >|  channel 0; if N > 0, also 1 to N+1; if there are tmpfs, also 63
 //     | = = files: Content … = = = = = = = = = = >|  on 63, into tmpfs; FileTree …, ContentEnd after the freeze
-//     | = = rounds: Pages …, RoundEnd = = = = = =>|  on 1 to N, into the page store
+//     | = = rounds: Pages …, Sync = = = = = = = = =>|  on 1 to N, into the page store
 //     |   (freeze)                                |
 //     | = = Frozen; MemoryMap …, MapsEnd = = = = >|  Frozen on 1 to N, the maps on 1
 //     | = = owed: Pages …, PagesEnd = = = = = = =>|  on 1 to N, until the last one, whatever else happens
