@@ -2,8 +2,11 @@
 // however the caller asks for it, as are its reads of pagemap; and what it does not know it passes on.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/statfs.h>
 
 #include <algorithm>
@@ -32,6 +35,7 @@ using Ioctl = int (*)(int, unsigned long, ...);
 using Openat = int (*)(int, const char*, int, ...);
 using Pread = ssize_t (*)(int, void*, size_t, off_t);
 using Mkdtemp = char* (*)(char*);
+using Sendmsg = ssize_t (*)(int, const msghdr*, int);
 
 class LensCalls : public testing::Test {
  protected:
@@ -165,6 +169,51 @@ TEST_F(LensCalls, OtherReadsReachTheKernel) {
   EXPECT_EQ(pread(file.get(), bytes.data(), 4, 0), 4);
   EXPECT_EQ(std::string_view(bytes.data() + 1, 3), "ELF");
   EXPECT_EQ(pread(-1, bytes.data(), 8, 0), -1);
+}
+
+// CRIU's requests for all that is tracked and all that is expected.
+TEST_F(LensCalls, NoConnectionIsTracked) {
+  load();
+  const ScopedFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
+  if (!socket) GTEST_SKIP() << "this kernel has no netfilter";
+  for (const uint16_t subsystem : {NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP}) {
+    struct {
+      nlmsghdr header;
+      nfgenmsg family;
+    } request{{sizeof request, static_cast<uint16_t>(subsystem << 8 | 1), NLM_F_DUMP | NLM_F_REQUEST, 24680, 0}, {}};
+    iovec part{&request, sizeof request};
+    sockaddr_nl kernel{.nl_family = AF_NETLINK, .nl_pad = 0, .nl_pid = 0, .nl_groups = 0};
+    msghdr message{};
+    message.msg_name = &kernel;
+    message.msg_namelen = sizeof kernel;
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    EXPECT_EQ(call<Sendmsg>("sendmsg")(socket.get(), &message, 0), static_cast<ssize_t>(sizeof request));
+    struct {
+      nlmsghdr header;
+      nlmsgerr verdict;
+    } answer{};
+    EXPECT_GE(::recv(socket.get(), &answer, sizeof answer, 0), static_cast<ssize_t>(sizeof answer));
+    EXPECT_EQ(answer.header.nlmsg_type, NLMSG_ERROR);
+    EXPECT_EQ(answer.header.nlmsg_seq, 24680u);
+    EXPECT_EQ(answer.verdict.error, 0);
+  }
+}
+
+TEST_F(LensCalls, OtherMessagesReachTheKernel) {
+  load();
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  const ScopedFd here(ends[0]), there(ends[1]);
+  char text[32] = "as it is";
+  iovec part{text, sizeof text};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  EXPECT_EQ(call<Sendmsg>("sendmsg")(here.get(), &message, 0), static_cast<ssize_t>(sizeof text));
+  char heard[64];
+  EXPECT_EQ(::recv(there.get(), heard, sizeof heard, 0), static_cast<ssize_t>(sizeof text));
+  EXPECT_STREQ(heard, text);
 }
 
 TEST_F(LensCalls, OtherScansAndOtherCallsReachTheKernel) {

@@ -10,6 +10,9 @@
 // The third thing: to look into mounts that others cover, CRIU makes a directory in the container's /tmp for a moment,
 // which may be on a disk. It gets one on a tmpfs of the container's, if there is one.
 //
+// The fourth: the connections that the kernel tracks travel with the network namespace, so CRIU is told that there are
+// none. To look for them the kernel walks its table, which is one for the whole host: 6 ms for 262,144 buckets (6.18).
+//
 // Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
 //
 // Plain C in all but name: it must load in a criu with another C library than it was built with, so it uses only old
@@ -18,11 +21,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -239,6 +245,32 @@ char* make_directory(char* name) {
   return nullptr;
 }
 
+// A request for all connections that are tracked, or all that are expected.
+bool asks_for_connections(int fd, const msghdr* message) {
+  constexpr uint16_t kGet = 1;  // IPCTNL_MSG_CT_GET and IPCTNL_MSG_EXP_GET
+  if (message->msg_iovlen != 1 || message->msg_iov[0].iov_len < sizeof(nlmsghdr)) return false;
+  int protocol = 0;
+  socklen_t length = sizeof protocol;
+  if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 || protocol != NETLINK_NETFILTER) return false;
+  const auto* header = static_cast<const nlmsghdr*>(message->msg_iov[0].iov_base);
+  return (header->nlmsg_type == (NFNL_SUBSYS_CTNETLINK << 8 | kGet) ||
+          header->nlmsg_type == (NFNL_SUBSYS_CTNETLINK_EXP << 8 | kGet)) &&
+         (header->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+}
+
+// Has the kernel answer that all is well, with which CRIU's request ends.
+ssize_t ask_for_nothing(int fd, const msghdr* message, int flags) {
+  nlmsghdr header = *static_cast<const nlmsghdr*>(message->msg_iov[0].iov_base);
+  header.nlmsg_len = sizeof header;
+  header.nlmsg_type = NLMSG_NOOP;
+  header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  iovec part{&header, sizeof header};
+  msghdr other = *message;
+  other.msg_iov = &part;
+  const long sent = syscall(SYS_sendmsg, fd, &other, flags);
+  return sent == sizeof header ? static_cast<ssize_t>(message->msg_iov[0].iov_len) : sent;
+}
+
 unsigned mode_of(int flags, va_list list) {
   return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned) : 0;
 }
@@ -282,6 +314,11 @@ __attribute__((visibility("default"))) int openat(int directory_fd, const char* 
   const unsigned mode = mode_of(flags, list);
   va_end(list);
   return open_any(directory_fd, path, flags, mode);
+}
+
+__attribute__((visibility("default"))) ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  if (directory[0] != '\0' && asks_for_connections(fd, message)) return ask_for_nothing(fd, message, flags);
+  return syscall(SYS_sendmsg, fd, message, flags);
 }
 
 // NAME is a buffer of CRIU's as long as the text in it: another name must be no longer.
