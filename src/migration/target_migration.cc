@@ -554,22 +554,22 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
 // By name each time: a descriptor would keep the namespace, with its ports on the bridge, after its owner has removed
 // it.
 void TargetMigration::go_on_announcing() {
-  announcer_.reset();
   struct stat ours{};
   if (::fstat(network_->netns_fd(), &ours) != 0) return;
-  host_.afterwards->start(
-      [path = *spec_.netns_path, inode = ours.st_ino, state = network_state_](const std::stop_token& stop) {
-        std::mutex mutex;
-        std::condition_variable_any wake;
-        for (int i = 1; i <= network::kAnnouncementRepeats; ++i) {
-          std::unique_lock lock(mutex);
-          wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
-          auto netns = open_netns(path);
-          struct stat now{};
-          if (stop.stop_requested() || !netns || ::fstat(netns->get(), &now) != 0 || now.st_ino != inode) return;
-          if (auto announcer = network::Announcer::open(netns->get(), state)) (void)announcer->repeat(i);
-        }
-      });
+  host_.afterwards->start([first = std::move(announcer_), path = *spec_.netns_path, inode = ours.st_ino,
+                           state = network_state_](const std::stop_token& stop) mutable {
+    first.reset();  // here, where nobody waits: closing a packet socket takes the kernel milliseconds
+    std::mutex mutex;
+    std::condition_variable_any wake;
+    for (int i = 1; i <= network::kAnnouncementRepeats; ++i) {
+      std::unique_lock lock(mutex);
+      wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
+      auto netns = open_netns(path);
+      struct stat now{};
+      if (stop.stop_requested() || !netns || ::fstat(netns->get(), &now) != 0 || now.st_ino != inode) return;
+      if (auto announcer = network::Announcer::open(netns->get(), state)) (void)announcer->repeat(i);
+    }
+  });
 }
 
 // Memory arrives as small pages.
