@@ -43,7 +43,7 @@ void use_common_criu_options(bool simple_cgroups, criu::Options& options) {
   // Deleted files that are still open go in the images: a shared memory segment is often one. CRIU's own limit, 1 MiB,
   // is for disks.
   options.set_ghost_limit(uint32_t{1} << 30);
-  options.set_log_level(4);  // errors and warnings: what relevant_log_lines() reads
+  options.set_log_level(2);  // errors and warnings: what relevant_log_lines() reads
 }
 
 uint64_t image_tmpfs_bytes(uint64_t memory_bytes) {
