@@ -14,6 +14,7 @@ def run(lab, options):
     container = start(lab, "page_checker", bytes=SIZE, rate=RATE, check=0)
     moves = []
     with Checker(lab, container) as checker:
+        assert_right(checker)  # all of it is there: what comes later would count as memory of the migration
         for number in range(1, options.repeat + 1):
             checker.stats()
             moved = move(lab, container, options.mode)

@@ -72,6 +72,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.data_encryption = config.agent.data_encryption;
   host.image_bytes_max = config.limits.image_bytes_max;
   host.step_timeout = config.limits.step_timeout;
+  host.idle_timeout = config.limits.idle_timeout;
   host.tracking = tracking_of(config.memory.tracking);
   host.hold = {.frames_max = config.network.hold_packets_max, .bytes_max = config.network.hold_bytes_max};
   host.links = config.links;

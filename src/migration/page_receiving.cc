@@ -73,13 +73,11 @@ bool PageReceiving::resume(std::unique_ptr<DataConnection> connection) {
 Result<> PageReceiving::receive(uint32_t stream) {
   DataConnection& connection = *connections_[stream];
   PageFrameReceiver frames(connection);
-  BackgroundThread priority(in_background_);
   bool frozen = false;
   for (bool done = false; !done;) {
     TRY_ASSIGN(wire::FrameHeader header, connection.receive_header());
     bytes_ += wire::kFrameHeaderBytes + header.length;
     TRY(take(stream, header, frames, frozen, done));
-    priority.adapt();
   }
   return {};
 }

@@ -21,7 +21,6 @@
 #include "base/result.h"
 #include "memory/page_store.h"
 #include "memory/pager.h"
-#include "migration/background.h"
 #include "migration/page_frames.h"
 #include "transport/data_connection.h"
 
@@ -50,9 +49,6 @@ class PageReceiving {
   Result<std::vector<SpaceId>> await_map(Deadline deadline);
   // Asks the source for owed pages; never blocks.
   void request(SpaceId space, const PageRange& pages);
-
-  // The container waits for all owed pages (AWAITED), or runs; or else receiving stands back behind the switch-over.
-  void set_awaited(bool awaited) { in_background_ = !awaited; }
 
   std::optional<Error> failure() const;
   uint64_t bytes_received() const { return bytes_; }
@@ -85,7 +81,6 @@ class PageReceiving {
   uint64_t regions_ = 0;                                      // in them
   std::vector<SpaceId> spaces_;
   std::atomic<uint64_t> bytes_ = 0;
-  std::atomic<bool> in_background_ = false;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -140,7 +140,6 @@ PageRanges PageSending::unsent(SpaceId space) const {
 }
 
 Result<> PageSending::begin_owed(const std::vector<FrozenPages>& spaces, bool awaited) {
-  in_background_ = !awaited;
   owed_ = std::make_unique<OwedPages>(static_cast<uint32_t>(streams_.size()));
   for (const FrozenPages& space : spaces) {
     pids_[space.space] = space.pid;
@@ -154,7 +153,13 @@ Result<> PageSending::begin_owed(const std::vector<FrozenPages>& spaces, bool aw
   for (const FrozenPages& space : spaces) TRY(send_first(space));
   for (uint32_t stream = 0; stream < streams_.size(); ++stream) threads_.emplace_back([this, stream] { push(stream); });
   threads_.emplace_back([this] { answer_requests(); });
+  if (awaited) switched_over();
   return {};
+}
+
+void PageSending::switched_over() {
+  pushing_ = true;
+  pushing_.notify_all();
 }
 
 Result<> PageSending::send_maps(const std::vector<FrozenPages>& spaces) {
@@ -182,11 +187,10 @@ Result<> PageSending::send_first(const FrozenPages& space) {
 }
 
 void PageSending::push(uint32_t stream) {
-  BackgroundThread priority(in_background_);
+  pushing_.wait(false);  // until the container runs again: no processor is taken from the switch-over
   streams_[stream]->may_sync(true);
   while (auto batch = owed_->take(stream, wire::kPagesPerFrame)) {
     if (ending_) return;
-    priority.adapt();
     auto sent = streams_[stream]->send(batch->space, pid_of(batch->space), batch->pages,
                                        PageFrameSender::Unreadable::kSendAsZero);
     if (!sent) return fail_with(std::move(sent.error()));
@@ -256,6 +260,7 @@ void PageSending::fail_with(Error error) {
 }
 
 void PageSending::cancel() {
+  switched_over();  // what waits for it meets the end of its connection
   if (limit_) limit_->cancel();
   for (const auto& stream : streams_) stream->connection().cancel();
   requests_->connection().cancel();

@@ -17,7 +17,6 @@
 #include "base/page.h"
 #include "base/result.h"
 #include "memory/owed_pages.h"
-#include "migration/background.h"
 #include "migration/page_frames.h"
 #include "transport/data_connection.h"
 #include "transport/rate_limit.h"
@@ -60,10 +59,11 @@ class PageSending {
   Result<PageCounts> send_round(const std::vector<SpacePages>& pages);
   // The container is frozen, SPACES is all of it. From here on owed pages are pushed and requests answered, until
   // everything is pushed and the target has closed, or cancel().
-  // AWAITED: the container waits for all of them, so they do not stand back behind the rest of the switch-over.
+  // AWAITED: the container waits for all of them. Otherwise pushing begins with switched_over(): the threads of the
+  // switch-over are to have the processors, which no priority sees to between cgroups.
   Result<> begin_owed(const std::vector<FrozenPages>& spaces, bool awaited);
   // The container runs on the target: what is pushed is no longer in the way of the switch-over.
-  void switched_over() { in_background_ = false; }
+  void switched_over();
   // The pages of SPACE that rounds could not read; they add to what is owed.
   PageRanges unsent(SpaceId space) const;
 
@@ -96,7 +96,7 @@ class PageSending {
   std::unique_ptr<OwedPages> owed_;
   std::map<SpaceId, pid_t> pids_;  // constant once threads run
   std::atomic<bool> ending_ = false;
-  std::atomic<bool> in_background_ = false;
+  std::atomic<bool> pushing_ = false;
   PageCounts earlier_;  // on connections for requests that broke
 
   mutable std::mutex mutex_;

@@ -308,7 +308,10 @@ Result<std::unique_ptr<DataConnection>> SourceMigration::open_connection(uint16_
                           .want_plain = !host_.data_encryption,
                           .migration_id = request_.id,
                           .token = greeting_.data_token()};
-  return DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello, in(host_.step_timeout));
+  TRY_ASSIGN(auto connection,
+             DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello, in(host_.step_timeout)));
+  connection->set_idle_limit(host_.idle_timeout);
+  return connection;
 }
 
 Step<> SourceMigration::open_connections() {
@@ -557,6 +560,10 @@ Result<peer::PagesLeftReply> SourceMigration::pages_left() {
   }
   TRY_ASSIGN(const peer::OutcomeReply outcome,
              peers_.outcome(request_.target, request_.id, request_.container, in(5s)));
+  if (outcome.outcome() == peer::OutcomeReply::ABORTED) {  // an operator has taken the copy there away
+    std::lock_guard lock(mutex_);
+    decision_ = control::SOURCE;
+  }
   if (!outcome.has_pages()) return fail(request_.target + " does not know of the memory that is owed");
   return outcome.pages();
 }
@@ -781,15 +788,23 @@ control::Report SourceMigration::report(const Step<>& result) {
     report.set_outcome("migrated");
     report.set_state("running on " + request_.target);
   } else {
-    report.set_outcome(container_seen_ ? "rolled_back" : "failed");
+    const std::string status = container_seen_ ? status_here() : "";
+    report.set_outcome(status == "running" || status == "paused" ? "rolled_back" : "failed");
     report.set_error(result.error().text());
     for (const std::string& line : result.error().log) report.add_log(line);
-    report.set_state(container_seen_ ? "running on " + host_.node : "as before: nothing was done");
+    report.set_state(container_seen_ ? status + " on " + host_.node : "as before: nothing was done");
   }
   std::lock_guard lock(mutex_);
   over_ = true;
   report_ = report;
   return report;
+}
+
+// The container may have ended meanwhile, or have been paused or removed by others.
+std::string SourceMigration::status_here() const {
+  if (!Runc(host_.runc).exists(request_.container)) return "no longer";
+  auto state = Runc(host_.runc).state(request_.container);
+  return state ? state->status : "unknown (" + state.error().text() + ")";
 }
 
 control::Migration SourceMigration::status() const {

@@ -109,6 +109,7 @@ class SourceMigration {
   Deadline in(std::chrono::milliseconds limit) const { return Clock::now() + limit; }
   bool cancelled() const { return cancelled_; }
   control::Report report(const Step<>& result);
+  std::string status_here() const;
 
   const Request request_;
   const Host& host_;

@@ -64,7 +64,6 @@ Result<> TargetMemory::await_pages(bool all, std::chrono::milliseconds limit) {
 
 void TargetMemory::begin_fill() {
   resumed_at_ = Clock::now();
-  receiving_->set_awaited(true);
   pager_->begin_fill();
 }
 

@@ -39,7 +39,6 @@ class TargetMemory {
   // Before CRIU is told to restore: the map of the freeze is here.
   Result<> await_map(Deadline deadline);
   // What await_pages() will be asked for.
-  void set_awaited(bool all) { receiving_->set_awaited(all); }
   // CRIU stands at post-restore. If ALL, waits until no page is owed any more; fails when no page has come for LIMIT.
   Result<> await_pages(bool all, std::chrono::milliseconds limit);
   // The tasks, of which PID is the first, are about to run in the cgroup FREEZER. If this agent dies from here on while

@@ -343,7 +343,6 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   const Stopwatch receive_watch;
   if (!await_receiving(Clock::now() + host_.step_timeout)) return failed("transfer", Error("no data connection came"));
   if (auto taken = take_huge_pages(switch_over); !taken) return failed("restore", taken.error());
-  if (memory_) memory_->set_awaited(switch_over.await_pages());
   receiving_->await_small_files();
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
   if (receiving_->failed()) return failed("transfer", receiving_->finish().error());

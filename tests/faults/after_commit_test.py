@@ -49,17 +49,3 @@ def test_both_copies_stay_frozen_until_an_operator_decides(lab, checker, lost):
     assert copies(lab, checker.name) == {"node1": "running"}
     with Checker(lab, checker) as memory:
         memory.assert_right()
-
-
-def test_source_that_was_killed_at_the_commit_learns_the_outcome(lab, checker):
-    """All memory is there, and only the answer is missing."""
-    with begin(lab, checker, "node2", options=["--mode", "cold", "--bandwidth-max", "20MB/s"]) as ongoing:
-        ongoing.await_phase("resume")
-        lab.agent("node1", "kill")
-    lab.agent("node1", "start")
-    await_settled(lab)
-    found = copies(lab, checker.name)
-    assert list(found.values()) == ["running"], found
-    checker.node = next(iter(found))
-    with Checker(lab, checker) as memory:
-        memory.assert_right()

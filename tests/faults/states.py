@@ -1,7 +1,9 @@
-"""What both hosts say of a container and its migrations."""
+"""What the hosts say of a container and its migrations."""
 
 import json
 import time
+
+from tests.support.checker import Checker
 
 
 def copies(lab, name):
@@ -12,6 +14,13 @@ def copies(lab, name):
             if entry["id"] == name:
                 found[node] = entry["status"]
     return found
+
+
+def whereabouts(lab, name):
+    """The one host that has the container, running; "ended" if none has it, or only its remains. An error otherwise."""
+    found = {node: status for node, status in copies(lab, name).items() if status != "stopped"}
+    assert not found or list(found.values()) == ["running"], found
+    return next(iter(found), "ended")
 
 
 def migrations(lab, node):
@@ -36,3 +45,22 @@ def await_settled(lab, timeout_s=40):
         if time.monotonic() > end:
             raise TimeoutError(str({node: migrations(lab, node) for node in lab.nodes}))
         time.sleep(0.1)
+
+
+def assert_frozen_until_resolved(lab, container):
+    """The copy on node1 stands still and has what the one on node2 lacks. An operator takes that one away and lets the
+    first go on; what the container did on node2, its connections among it, is lost."""
+    migration = await_migration(lab, "node1", "postcopy-paused")
+    found = copies(lab, container.name)
+    assert found.get("node1") == "paused" and "node2" in found, found
+    assert "postcopy-paused" in lab.exec("node1", "godwit", "ps").stdout
+    if found["node2"] == "paused":
+        lab.exec("node2", "godwit", "resolve", migration["id"], "--source", "--yes")
+    else:  # its agent was not killed, and waits for the source
+        lab.exec("node2", "runc", "delete", "--force", container.name)
+        lab.exec("node2", "ip", "netns", "delete", container.name)
+        lab.exec("node1", "godwit", "resolve", migration["id"], "--source", "--yes")
+    await_settled(lab)
+    assert whereabouts(lab, container.name) == "node1"
+    with Checker(lab, container) as memory:
+        memory.assert_right()

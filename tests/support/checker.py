@@ -23,6 +23,10 @@ class Checker:
         assert answer, f"the connection was gone at '{line}'"
         return json.loads(answer)
 
+    def raw(self, line, timeout_s=60):
+        """The answer as it is; empty if the connection is gone."""
+        return self._conversation.ask(line, timeout_s)
+
     def assert_right(self):
         """All memory holds what was written last; returns the verdict."""
         verdict = self.ask("verify")

@@ -72,6 +72,14 @@ class Lab:
         return int((STATE / node / "agent").read_text().split()[0])
 
     @classmethod
+    def agent_ended(cls, node):
+        """Whether its godwitd is gone; a zombie is."""
+        try:
+            return "State:\tZ" in pathlib.Path(f"/proc/{cls.agent_pid(node)}/status").read_text()
+        except FileNotFoundError:
+            return True
+
+    @classmethod
     def root(cls, host):
         """The host's files, its own /run and /etc/godwit among them, as seen from here."""
         return pathlib.Path(f"/proc/{cls.holder(host)}/root")

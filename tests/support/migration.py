@@ -42,6 +42,7 @@ class OngoingMigration:
         self._lines = []
         self._times = []  # of each, when it was read
         self._ended = False
+        self._result = None
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -60,6 +61,13 @@ class OngoingMigration:
     def await_phase(self, name, timeout_s=30):
         """Returns as soon as the phase has begun."""
         self._await(lambda line: _phase_of(line) == name, f"phase {name}", timeout_s)
+
+    def await_phase_or_end(self, *names, timeout_s=60):
+        """Returns as soon as one of the phases has begun, or the migration is over."""
+        with self._changed:
+            if not self._changed.wait_for(
+                    lambda: self._ended or any(_phase_of(line) in names for line in self._lines), timeout_s):
+                raise TimeoutError(f"no phase {' or '.join(names)} in: {''.join(self._lines)}")
 
     def began_s(self, phase):
         """When the phase began, by CLOCK_MONOTONIC: when its line was read. None if it has not."""
@@ -91,11 +99,14 @@ class OngoingMigration:
 
     def result(self, timeout_s=120):
         """Waits for the end, and moves `container.node` along if the container moved."""
+        if self._result:
+            return self._result
         self._process.wait(timeout_s)
         self._reader.join()
         result = Migration(self._process.returncode, _last_object(self._process.stdout.read()), "".join(self._lines))
         if result.migrated:
             self._container.node = self._target
+        self._result = result
         return result
 
     def _read(self):

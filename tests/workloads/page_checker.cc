@@ -11,6 +11,7 @@
 //   verify   all threads stop between two writes and everything is checked:
 //            {"ok": true, "pages": …, "writes": …} or {"ok": false, "pages": …, "writes": …, "page": FIRST, "why": "…"}
 //   stats    timeline.h; the unit is a page written, a stall is a write, or a wait for its turn, that took too long
+//   exit     it ends; there is no answer
 // Standard output: "ready".
 #include <signal.h>
 #include <sys/mman.h>
@@ -197,6 +198,7 @@ int run(int argc, char** argv) {
   serve_lines(listener, [&](const std::string& line) -> std::string {
     if (line == "verify") return verify(slices, each);
     if (line == "stats") return pace->take_json();
+    if (line == "exit") std::_Exit(0);
     return "{\"ok\": false, \"why\": \"unknown command\"}";
   });
 }

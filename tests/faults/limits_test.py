@@ -1,0 +1,160 @@
+"""Each limit of godwit.toml's [limits], just below and just above: what is over it fails with its name, before the
+commit, and the container goes on."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from tests.support import container as containers
+from tests.support.agent_setup import configured
+from tests.support.checker import Checker
+from tests.support.migration import begin, migrate
+
+from . import steps
+from .scene import Scene
+from .states import await_settled, whereabouts
+
+CONTENT = 32 << 20
+
+
+@pytest.fixture
+def checker(lab, keep):
+    return keep(containers.start_checker(lab, "node1", "page_checker", bytes=CONTENT, threads=2, rate=10 << 20))
+
+
+@contextlib.contextmanager
+def limited(lab, node, limit):
+    with configured(lab, node, ("[network]", f"[limits]\n{limit}\n\n[network]")):
+        yield
+
+
+def assert_stays(lab, checker, migration, why):
+    assert migration.status == 3 and migration.report["outcome"] == "rolled_back", migration.why()
+    assert why in migration.why(), migration.why()
+    assert_right_on(lab, checker, "node1")
+
+
+def assert_right_on(lab, checker, node):
+    await_settled(lab)
+    assert whereabouts(lab, checker.name) == node
+    with Checker(lab, checker) as memory:
+        memory.assert_right()
+
+
+# --- How many at once
+
+@pytest.fixture
+def other(lab, keep):
+    return keep(containers.start_echo(lab, "node1", name="other", address="10.99.2.25"))
+
+
+def test_one_migration_more_than_may_leave_is_refused(lab, checker, other):
+    with limited(lab, "node1", "migrations_max = 1"), begin(lab, checker, "node2", options=steps.SLOW) as first:
+        first.await_phase("rounds")
+        refused = migrate(lab, other, "node2")
+        assert refused.status == 1 and "limits.migrations_max" in refused.why(), refused.why()
+        assert other.status(lab, "node1") == "running"
+        assert first.result().migrated, first.result().why()
+        assert migrate(lab, other, "node2").migrated
+
+
+def test_one_migration_more_than_may_arrive_is_refused(lab, checker, other):
+    with limited(lab, "node2", "migrations_max = 1"), begin(lab, checker, "node2", options=steps.SLOW) as first:
+        first.await_phase("rounds")
+        refused = migrate(lab, other, "node2")
+        assert refused.status == 3 and "limits.migrations_max" in refused.why(), refused.why()
+        assert other.status(lab, "node1") == "running"
+        assert first.result().migrated, first.result().why()
+        assert migrate(lab, other, "node2").migrated
+
+
+def test_arriving_and_leaving_count_together(lab, checker, keep):
+    other = keep(containers.start_echo(lab, "node2", name="other", address="10.99.2.25"))
+    with limited(lab, "node2", "migrations_max = 1"), begin(lab, checker, "node2", options=steps.SLOW) as first:
+        first.await_phase("rounds")
+        refused = migrate(lab, other, "node1")
+        assert refused.status == 1 and "limits.migrations_max" in refused.why(), refused.why()
+        assert first.result().migrated, first.result().why()
+
+
+# --- Memory and images on the target
+
+@pytest.mark.parametrize("mode", ["cold", "hybrid"])
+def test_memory_over_the_limit_stays_where_it_is(lab, checker, mode):
+    with limited(lab, "node2", f"image_bytes_max = {CONTENT}"):  # and more: code, stacks, counts
+        migration = migrate(lab, checker, "node2", mode=mode)
+        assert_stays(lab, checker, migration, "limits.image_bytes_max")
+
+
+@pytest.mark.parametrize("mode", ["cold", "hybrid"])
+def test_memory_just_under_the_limit_moves(lab, checker, mode):
+    with limited(lab, "node2", f"image_bytes_max = {CONTENT + (8 << 20)}"):
+        assert migrate(lab, checker, "node2", mode=mode).migrated
+        assert_right_on(lab, checker, "node2")
+
+
+# --- Time
+
+def test_target_that_prepares_for_too_long_is_given_up(lab, checker, keep):
+    with limited(lab, "node1", "step_timeout_s = 2"), Scene(lab, checker, "cold", keep) as scene:
+        steps.prepare(scene)
+        migration = scene.ongoing.result()
+    assert_stays(lab, checker, migration, "node2 did not answer in time")
+
+
+def test_target_gives_up_itself_if_its_limit_is_the_shorter(lab, checker, keep):
+    with limited(lab, "node2", "step_timeout_s = 2"), Scene(lab, checker, "cold", keep) as scene:
+        steps.prepare(scene)
+        migration = scene.ongoing.result()
+    assert_stays(lab, checker, migration, "prepare on node2 failed")
+
+
+def test_restore_that_takes_too_long_is_undone(lab, checker, keep):
+    with limited(lab, "node2", "step_timeout_s = 2"), Scene(lab, checker, "hybrid", keep) as scene:
+        steps.restore(scene)
+        migration = scene.ongoing.result()
+    assert_stays(lab, checker, migration, "restore on node2 failed")
+
+
+def test_commit_that_is_not_answered_in_time_is_asked_about(lab, checker, keep):
+    with limited(lab, "node1", "step_timeout_s = 2"), Scene(lab, checker, "cold", keep) as scene:
+        steps.committed(scene)
+        scene.ongoing.await_phase("outcome")
+        scene.go_on()
+        migration = scene.ongoing.result()
+    assert migration.migrated, migration.why()
+    assert_right_on(lab, checker, "node2")
+
+
+def test_step_shorter_than_its_limit_is_waited_for(lab, checker, keep):
+    with limited(lab, "node1", "step_timeout_s = 5"), Scene(lab, checker, "cold", keep) as scene:
+        steps.prepare(scene)
+        lab.exec("client", "sleep", "2")  # the time that the step takes
+        scene.go_on()
+        assert scene.ongoing.result().migrated
+    assert_right_on(lab, checker, "node2")
+
+
+@pytest.mark.cleaned_within_s(25)
+def test_data_connection_that_moves_nothing_for_too_long_is_given_up(lab, checker, keep):
+    with limited(lab, "node1", "idle_timeout_s = 2"), Scene(lab, checker, "precopy", keep) as scene:
+        steps.rounds(scene)
+        stopped = lab.agent_pid("node2")
+        os.kill(stopped, signal.SIGSTOP)
+        scene.until_end(os.kill, stopped, signal.SIGCONT)
+        scene.ongoing.await_phase_or_end("none", timeout_s=15)
+    assert_stays(lab, checker, scene.ongoing.result(), "made no progress for 2 s")
+
+
+def test_data_connection_that_moves_again_in_time_goes_on(lab, checker, keep):
+    with limited(lab, "node1", "idle_timeout_s = 4"), Scene(lab, checker, "precopy", keep) as scene:
+        steps.rounds(scene)
+        stopped = lab.agent_pid("node2")
+        os.kill(stopped, signal.SIGSTOP)
+        scene.until_end(os.kill, stopped, signal.SIGCONT)
+        lab.exec("client", "sleep", "2")  # for so long nothing moves
+        os.kill(stopped, signal.SIGCONT)
+        assert scene.ongoing.result().migrated, scene.ongoing.result().why()
+    assert_right_on(lab, checker, "node2")
