@@ -96,7 +96,9 @@ Result<> PagemapScan::find_reading(const Query& query, RemoteAddr start, RemoteA
   });
 }
 
-Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const {
+Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found,
+                           PageRanges* written) const {
+  if (!works_ && written != nullptr) return fail(Error("this kernel has no PAGEMAP_SCAN", EOPNOTSUPP));
   if (!works_) return find_reading(query, start, end, found);
   std::array<Region, 512> regions;
   ScanArg arg{};
@@ -107,7 +109,7 @@ Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end,
   arg.category_mask = query.all_of | query.none_of;
   arg.category_inverted = query.none_of;
   arg.category_anyof_mask = query.any_of;
-  arg.return_mask = kPagePresent;  // of no interest, but one is needed
+  arg.return_mask = written != nullptr ? kPageWritten : kPagePresent;  // the latter is of no interest; one is needed
   arg.end = end.value;
   for (arg.start = start.value; arg.start < end.value; arg.start = arg.walk_end) {
     const int count = ::ioctl(pagemap_.fd(), kPagemapScan, &arg);
@@ -116,8 +118,11 @@ Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end,
       continue;
     }
     if (count < 0) return fail_errno("PAGEMAP_SCAN");
-    for (size_t i = 0; i < static_cast<size_t>(count); ++i)
-      append({{regions[i].start}, (regions[i].end - regions[i].start) / kPageBytes}, found);
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+      const PageRange range{{regions[i].start}, (regions[i].end - regions[i].start) / kPageBytes};
+      append(range, found);
+      if (written != nullptr && (regions[i].categories & kPageWritten) != 0) append(range, *written);
+    }
     if (arg.walk_end <= arg.start) return fail("PAGEMAP_SCAN makes no progress");
   }
   return {};

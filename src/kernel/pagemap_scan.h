@@ -40,9 +40,11 @@ class PagemapScan {
     uint64_t none_of = 0;  // and in none of these
     bool protect = false;  // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
   };
-  // Appends what it finds from START to END to FOUND. Where pages are read one by one, nothing is known of protection:
-  // an error with code EOPNOTSUPP if it is asked for.
-  Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const;
+  // Appends what it finds from START to END to FOUND, and those of them that are kPageWritten to WRITTEN, if it is not
+  // null. Where pages are read one by one, nothing is known of protection: an error with code EOPNOTSUPP if it is asked
+  // for. Any thread.
+  Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found,
+                PageRanges* written = nullptr) const;
 
   // Whether this kernel knows PAGEMAP_SCAN; and the category of guard pages, if they are told apart.
   bool works() const { return works_; }

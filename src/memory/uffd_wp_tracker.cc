@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "memory/page_set.h"
+#include "memory/still_memory.h"
 #include "tracee/remote_userfaultfd.h"
 
 namespace godwit {
@@ -103,20 +104,15 @@ Result<> UffdWpTracker::take_whole(const PagemapScan& scan, const Mapping& mappi
 
 Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned) {
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
-  PagemapScan::Query query = godwit::populated(scan);
-  query.all_of = kPageWritten;
+  TRY_ASSIGN(StillMemory memory, look_at_still_memory(scan, owned));
+  populated_ = std::move(memory.populated);
   // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked; those that
   // know guard pages (6.15) do not.
-  const bool leaves_protection_behind = scan.guard_if_known() == 0;
+  if (scan.guard_if_known() != 0) return std::move(memory.written);
   PagemapScan::Query untracked = godwit::populated(scan);
   untracked.none_of |= kPageWpAllowed;
-  PageRanges written;
-  for (const Mapping& mapping : owned) {
-    TRY(scan.find(query, mapping.start, mapping.end, written));
-    if (!leaves_protection_behind) continue;
-    TRY(scan.find(untracked, mapping.start, mapping.end, written));
-  }
-  return normalise(std::move(written));
+  for (const Mapping& mapping : owned) TRY(scan.find(untracked, mapping.start, mapping.end, memory.written));
+  return normalise(std::move(memory.written));
 }
 
 }  // namespace godwit

@@ -1,0 +1,64 @@
+#include "memory/still_memory.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+namespace godwit {
+
+namespace {
+
+// Some 0.5 ms: less is not worth waking a thread.
+constexpr uint64_t kPieceBytes = uint64_t{128} << 20;
+// The other processors have the rest of the switch-over to do.
+constexpr size_t kThreadsMax = 4;
+
+struct Piece {
+  RemoteAddr start, end;
+  StillMemory found;
+  Result<> verdict;
+};
+
+std::vector<Piece> pieces_of(const std::vector<Mapping>& owned) {
+  std::vector<Piece> pieces;
+  for (const Mapping& mapping : owned)
+    for (RemoteAddr at = mapping.start; at < mapping.end;) {
+      const RemoteAddr end = std::min(mapping.end, at + kPieceBytes);
+      pieces.push_back({at, end, {}, {}});
+      at = end;
+    }
+  return pieces;
+}
+
+void append(PageRanges& to, const PageRanges& ranges) { to.insert(to.end(), ranges.begin(), ranges.end()); }
+
+}  // namespace
+
+Result<StillMemory> look_at_still_memory(const PagemapScan& scan, const std::vector<Mapping>& owned) {
+  const PagemapScan::Query query{.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero | scan.guard_if_known()};
+  std::vector<Piece> pieces = pieces_of(owned);
+  std::atomic<size_t> next = 0;
+  auto look = [&] {
+    for (size_t i; (i = next++) < pieces.size();) {
+      Piece& piece = pieces[i];
+      piece.verdict = scan.find(query, piece.start, piece.end, piece.found.populated, &piece.found.written);
+    }
+  };
+  uint64_t bytes = 0;
+  for (const Mapping& mapping : owned) bytes += mapping.end - mapping.start;
+  {
+    std::vector<std::jthread> others;
+    const size_t threads = std::min<size_t>({kThreadsMax, std::thread::hardware_concurrency(), bytes / kPieceBytes});
+    for (size_t i = 1; i < threads; ++i) others.emplace_back(look);
+    look();
+  }
+  StillMemory all;
+  for (const Piece& piece : pieces) {
+    TRY(piece.verdict);
+    append(all.populated, piece.found.populated);
+    append(all.written, piece.found.written);
+  }
+  return all;
+}
+
+}  // namespace godwit
