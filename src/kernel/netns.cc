@@ -20,11 +20,24 @@ namespace godwit {
 namespace {
 
 constexpr char kOwnNetns[] = "/proc/thread-self/ns/net";
+constexpr char kIpNetnsDirectory[] = "/run/netns";
+constexpr char kIpNetnsDirectoryOld[] = "/var/run/netns";
 
 // Runs on a thread that ends afterwards, as it stays in the new namespace.
 Result<> unshare_and_mount(const std::filesystem::path& path) {
   if (unshare(CLONE_NEWNET) != 0) return fail_errno("unshare of the network namespace");
   if (mount(kOwnNetns, path.c_str(), nullptr, MS_BIND, nullptr) != 0) return fail_errno("mount at " + path.string());
+  return {};
+}
+
+// As `ip netns add` does before its first one. If the names were made without it, that would bind the directory onto
+// itself with them in it, and a name whose mount is hidden below cannot be removed any more (EBUSY).
+Result<> make_mount_of_its_own(const std::filesystem::path& directory) {
+  if (mount("", directory.c_str(), "none", MS_SHARED | MS_REC, nullptr) == 0) return {};
+  if (errno != EINVAL) return fail_errno("sharing the mounts in " + directory.string());
+  if (mount(directory.c_str(), directory.c_str(), "none", MS_BIND | MS_REC, nullptr) != 0 ||
+      mount("", directory.c_str(), "none", MS_SHARED | MS_REC, nullptr) != 0)
+    return fail_errno("making a mount point of " + directory.string());
   return {};
 }
 
@@ -63,6 +76,8 @@ ScopedNetns::~ScopedNetns() {
 
 Result<> create_named_netns(const std::filesystem::path& path) {
   TRY(make_directories(path.parent_path(), 0755));
+  if (path.parent_path() == kIpNetnsDirectory || path.parent_path() == kIpNetnsDirectoryOld)
+    TRY(make_mount_of_its_own(path.parent_path()));
   ScopedFd file(open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0));
   if (!file) return fail_errno("making " + path.string());
   Result<> made;

@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "base/file.h"
 #include "base/subprocess.h"
@@ -25,6 +28,21 @@ TEST(Netns, ANamedNamespaceIsKnownToIpNetns) {
   ASSERT_TRUE(links) << links.error().text();
   EXPECT_EQ(split_lines(*links).size(), 1U) << *links;  // its loopback
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+// On a host that has had no named namespace since its start.
+TEST(Netns, ItsNameCanBeRemovedAfterIpNetnsHasMadeAnother) {
+  std::thread([] {
+    ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    ASSERT_EQ(mount("test", "/run", "tmpfs", 0, nullptr), 0);
+    ASSERT_TRUE(create_named_netns("/run/netns/first"));
+    ASSERT_TRUE(run_checked({.argv = {"ip", "netns", "add", "second"}}, 10s));
+    auto removed = remove_named_netns("/run/netns/first");
+    EXPECT_TRUE(removed) << removed.error().text();
+    EXPECT_FALSE(std::filesystem::exists("/run/netns/first"));
+    EXPECT_TRUE(run_checked({.argv = {"ip", "netns", "delete", "second"}}, 10s));
+  }).join();
 }
 
 TEST(Netns, CreatingDoesNotMoveTheCaller) {

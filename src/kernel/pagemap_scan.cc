@@ -96,10 +96,14 @@ Result<> PagemapScan::find_reading(const Query& query, RemoteAddr start, RemoteA
   });
 }
 
-Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found,
-                           PageRanges* written) const {
-  if (!works_ && written != nullptr) return fail(Error("this kernel has no PAGEMAP_SCAN", EOPNOTSUPP));
+Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const {
   if (!works_) return find_reading(query, start, end, found);
+  return scan(query, kPagePresent, start, end, [&](const PageRange& pages, uint64_t) { append(pages, found); });
+}
+
+Result<> PagemapScan::scan(const Query& query, uint64_t told, RemoteAddr start, RemoteAddr end,
+                           const Each& each) const {
+  if (!works_) return fail(Error("this kernel has no PAGEMAP_SCAN", EOPNOTSUPP));
   std::array<Region, 512> regions;
   ScanArg arg{};
   arg.size = sizeof arg;
@@ -109,7 +113,7 @@ Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end,
   arg.category_mask = query.all_of | query.none_of;
   arg.category_inverted = query.none_of;
   arg.category_anyof_mask = query.any_of;
-  arg.return_mask = written != nullptr ? kPageWritten : kPagePresent;  // the latter is of no interest; one is needed
+  arg.return_mask = told;  // the kernel wants one at least
   arg.end = end.value;
   for (arg.start = start.value; arg.start < end.value; arg.start = arg.walk_end) {
     const int count = ::ioctl(pagemap_.fd(), kPagemapScan, &arg);
@@ -118,11 +122,8 @@ Result<> PagemapScan::find(const Query& query, RemoteAddr start, RemoteAddr end,
       continue;
     }
     if (count < 0) return fail_errno("PAGEMAP_SCAN");
-    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-      const PageRange range{{regions[i].start}, (regions[i].end - regions[i].start) / kPageBytes};
-      append(range, found);
-      if (written != nullptr && (regions[i].categories & kPageWritten) != 0) append(range, *written);
-    }
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i)
+      each({{regions[i].start}, (regions[i].end - regions[i].start) / kPageBytes}, regions[i].categories);
     if (arg.walk_end <= arg.start) return fail("PAGEMAP_SCAN makes no progress");
   }
   return {};

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 
 #include "base/page.h"
 #include "base/result.h"
@@ -40,11 +41,13 @@ class PagemapScan {
     uint64_t none_of = 0;  // and in none of these
     bool protect = false;  // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
   };
-  // Appends what it finds from START to END to FOUND, and those of them that are kPageWritten to WRITTEN, if it is not
-  // null. Where pages are read one by one, nothing is known of protection: an error with code EOPNOTSUPP if it is asked
-  // for. Any thread.
-  Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found,
-                PageRanges* written = nullptr) const;
+  // Appends what it finds from START to END to FOUND. Where pages are read one by one, nothing is known of protection:
+  // an error with code EOPNOTSUPP if it is asked for. Any thread.
+  Result<> find(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const;
+
+  // Tells EACH what it finds, with those of the categories TOLD that it is in. Only with PAGEMAP_SCAN.
+  using Each = std::function<void(const PageRange& pages, uint64_t categories)>;
+  Result<> scan(const Query& query, uint64_t told, RemoteAddr start, RemoteAddr end, const Each& each) const;
 
   // Whether this kernel knows PAGEMAP_SCAN; and the category of guard pages, if they are told apart.
   bool works() const { return works_; }

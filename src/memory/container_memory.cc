@@ -177,6 +177,7 @@ Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) con
   if (space.tracker) {
     TRY_ASSIGN(frozen.written, space.tracker->find_written(owned));
     populated = space.tracker->populated();
+    frozen.unguarded = space.tracker->known_unguarded();
   }
   if (!populated) {
     TRY_ASSIGN(populated, find_populated(scan, owned));

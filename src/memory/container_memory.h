@@ -36,6 +36,7 @@ struct FrozenSpace {
   PageRanges owned;        // what CRIU is not to dump, with content or not
   PageRanges populated;    // of that, what has content
   PageRanges written;      // of that, since the last look; all of it if the process is not tracked
+  bool unguarded = false;  // it is known that OWNED has no guard pages
   PageRanges read_first;   // owned, and to be read before CRIU begins to dump
   PageRanges huge_before;  // was backed by huge pages when it was first looked at
   std::string smaps;       // owned_memory.h's smaps_text

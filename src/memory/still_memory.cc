@@ -30,18 +30,38 @@ std::vector<Piece> pieces_of(const std::vector<Mapping>& owned) {
   return pieces;
 }
 
+void append(const PageRange& pages, PageRanges& to) {
+  if (!to.empty() && to.back().end() == pages.start) {
+    to.back().pages += pages.pages;
+  } else {
+    to.push_back(pages);
+  }
+}
+
+void note(const PageRange& pages, uint64_t categories, StillMemory& found) {
+  if ((categories & kPageGuard) != 0) {
+    found.guarded = true;
+    return;
+  }
+  append(pages, found.populated);
+  if ((categories & kPageWritten) != 0) append(pages, found.written);
+}
+
 void append(PageRanges& to, const PageRanges& ranges) { to.insert(to.end(), ranges.begin(), ranges.end()); }
 
 }  // namespace
 
 Result<StillMemory> look_at_still_memory(const PagemapScan& scan, const std::vector<Mapping>& owned) {
-  const PagemapScan::Query query{.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero | scan.guard_if_known()};
+  const PagemapScan::Query query{.any_of = kPagePresent | kPageSwapped, .none_of = kPageZero};
+  const uint64_t told = kPageWritten | scan.guard_if_known();
   std::vector<Piece> pieces = pieces_of(owned);
   std::atomic<size_t> next = 0;
   auto look = [&] {
     for (size_t i; (i = next++) < pieces.size();) {
       Piece& piece = pieces[i];
-      piece.verdict = scan.find(query, piece.start, piece.end, piece.found.populated, &piece.found.written);
+      piece.verdict = scan.scan(query, told, piece.start, piece.end, [&](const PageRange& pages, uint64_t categories) {
+        note(pages, categories, piece.found);
+      });
     }
   };
   uint64_t bytes = 0;
@@ -57,6 +77,7 @@ Result<StillMemory> look_at_still_memory(const PagemapScan& scan, const std::vec
     TRY(piece.verdict);
     append(all.populated, piece.found.populated);
     append(all.written, piece.found.written);
+    all.guarded |= piece.found.guarded;
   }
   return all;
 }

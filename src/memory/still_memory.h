@@ -14,6 +14,7 @@ namespace godwit {
 struct StillMemory {
   PageRanges populated;  // all with content
   PageRanges written;    // of those, what is not write-protected
+  bool guarded = false;  // there are guard pages (madvise MADV_GUARD_INSTALL), as far as the kernel tells them
 };
 
 // Of OWNED, which is in order of address. SCAN must be PAGEMAP_SCAN's.

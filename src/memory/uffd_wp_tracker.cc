@@ -106,6 +106,7 @@ Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid_));
   TRY_ASSIGN(StillMemory memory, look_at_still_memory(scan, owned));
   populated_ = std::move(memory.populated);
+  unguarded_ = !memory.guarded;
   // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked; those that
   // know guard pages (6.15) do not.
   if (scan.guard_if_known() != 0) return std::move(memory.written);

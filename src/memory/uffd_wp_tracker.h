@@ -21,6 +21,7 @@ class UffdWpTracker : public WriteTracker {
   Result<PageRanges> take_written(const std::vector<Mapping>& owned) override;
   Result<PageRanges> find_written(const std::vector<Mapping>& owned) override;
   std::optional<PageRanges> populated() const override { return populated_; }
+  bool known_unguarded() const override { return unguarded_; }
 
  private:
   UffdWpTracker(pid_t pid, ScopedFd uffd) : pid_(pid), uffd_(std::move(uffd)) {}
@@ -30,6 +31,7 @@ class UffdWpTracker : public WriteTracker {
   pid_t pid_;
   ScopedFd uffd_;                        // closing it ends the protection
   std::optional<PageRanges> populated_;  // at the last look, of the frozen process
+  bool unguarded_ = false;               // the same
   bool begins_by_itself_ = true;
   bool unsure_ = true;  // whether what is protected is so by us: at first, the tracker of another process that shared
                         // the memory may not be gone yet

@@ -40,6 +40,8 @@ class WriteTracker {
   virtual Result<PageRanges> find_written(const std::vector<Mapping>& owned) = 0;
   // All that had content when it was last looked at, where that is known without looking again.
   virtual std::optional<PageRanges> populated() const { return std::nullopt; }
+  // Whether it is known that there were no guard pages among it.
+  virtual bool known_unguarded() const { return false; }
 };
 
 // May stop the process, for less than a millisecond. KIND is not kNone.

@@ -207,7 +207,7 @@ Result<> SourceMemory::freeze(const std::filesystem::path& lens) {
   std::vector<FrozenPages> spaces;
   uint64_t untracked = 0;
   for (FrozenSpace& scan : scans) {
-    TRY(write_lens(lens, scan.pid, scan.owned, scan.smaps));
+    TRY(write_lens(lens, scan.pid, scan.owned, scan.smaps, scan.unguarded));
     if (has_rounds() && !scan.tracked) ++untracked;
     PageRanges owed = unite(std::move(scan.written), sending_->unsent(scan.space));
     if (auto left = pending_.find(scan.space); left != pending_.end()) owed = unite(std::move(owed), left->second);

@@ -28,7 +28,7 @@ struct ScanArg {
   uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArg);
-constexpr uint64_t kPresent = 1 << 3, kSwapped = 1 << 4;
+constexpr uint64_t kPresent = 1 << 3, kSwapped = 1 << 4, kGuard = 1 << 8;
 constexpr uint64_t kPages = 1024;
 
 using Ioctl = int (*)(int, unsigned long, ...);
@@ -62,12 +62,12 @@ class LensCalls : public testing::Test {
     return reinterpret_cast<Call>(::dlsym(library_, name));
   }
   RemoteAddr page(uint64_t number) const { return {reinterpret_cast<uint64_t>(area_) + number * kPageBytes}; }
-  void own(const PageRanges& ranges) {
-    must(write_lens(directory_.path(), ::getpid(), ranges, ""));
+  void own(const PageRanges& ranges, bool unguarded = false) {
+    must(write_lens(directory_.path(), ::getpid(), ranges, "", unguarded));
     load();
   }
   // All that a caller finds who has room for ROOM regions, as CRIU's does: it goes on where walk_end says.
-  std::vector<bool> scan(Ioctl ioctl, uint64_t room) const {
+  std::vector<bool> scan(Ioctl ioctl, uint64_t room, bool for_guards = false) const {
     std::vector<bool> found(kPages);
     std::vector<PageRegion> regions(room);
     ScanArg arg{};
@@ -76,7 +76,8 @@ class LensCalls : public testing::Test {
     arg.end = page(kPages).value;
     arg.vec = reinterpret_cast<uint64_t>(regions.data());
     arg.vec_len = room;
-    arg.category_anyof_mask = arg.return_mask = kPresent | kSwapped;
+    arg.return_mask = for_guards ? kGuard : kPresent | kSwapped;
+    (for_guards ? arg.category_mask : arg.category_anyof_mask) = arg.return_mask;
     while (arg.start < arg.end) {
       const int count = ioctl(pagemap_.get(), kPagemapScan, &arg);
       if (count < 0 || arg.walk_end < arg.start || (arg.walk_end == arg.start && count == 0))
@@ -169,6 +170,19 @@ TEST_F(LensCalls, OtherReadsReachTheKernel) {
   EXPECT_EQ(pread(file.get(), bytes.data(), 4, 0), 4);
   EXPECT_EQ(std::string_view(bytes.data() + 1, 3), "ELF");
   EXPECT_EQ(pread(-1, bytes.data(), 8, 0), -1);
+}
+
+TEST_F(LensCalls, GuardPagesAreFoundUnlessThereAreKnownToBeNone) {
+  constexpr int kGuardInstall = 102;
+  if (::madvise(area_ + 5 * kPageBytes, kPageBytes, kGuardInstall) != 0)
+    GTEST_SKIP() << "this kernel has no guard pages";
+  ASSERT_EQ(::madvise(area_ + 50 * kPageBytes, kPageBytes, kGuardInstall), 0);
+  std::vector<bool> both(kPages), outside(kPages);
+  both[5] = both[50] = outside[50] = true;
+  own({{page(0), 10}});
+  EXPECT_EQ(scan(call<Ioctl>("ioctl"), 7, true), both);
+  own({{page(0), 10}}, true);
+  EXPECT_EQ(scan(call<Ioctl>("ioctl"), 7, true), outside);
 }
 
 // CRIU's requests for all that is tracked and all that is expected.

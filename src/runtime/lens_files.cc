@@ -33,7 +33,7 @@ bool has_interpreter(const std::string& file) {
 }  // namespace
 
 Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const PageRanges& owned,
-                    const std::string& smaps) {
+                    const std::string& smaps, bool unguarded) {
   std::vector<uint64_t> pairs;
   pairs.reserve(owned.size() * 2);
   for (const PageRange& range : owned) {
@@ -43,6 +43,7 @@ Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const Pag
   const std::string name = std::to_string(pid);
   TRY(write_file(directory / (name + ".owned"),
                  {reinterpret_cast<const char*>(pairs.data()), pairs.size() * sizeof(uint64_t)}));
+  if (unguarded) TRY(write_file(directory / (name + ".unguarded"), ""));
   return smaps.empty() ? Result<>() : write_file(directory / (name + ".smaps"), smaps);
 }
 

@@ -18,9 +18,9 @@ struct Lens {
 };
 
 // Before CRIU looks at process PID. OWNED is left out of its dump; SMAPS, if not empty, is what it reads in place of
-// /proc/PID/smaps.
+// /proc/PID/smaps. UNGUARDED: OWNED has no guard pages, so CRIU need not look for any there.
 Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const PageRanges& owned,
-                    const std::string& smaps);
+                    const std::string& smaps, bool unguarded = false);
 
 // An error says why CRIU cannot be kept from dumping memory: no library, a static or a set-user-id program.
 Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu);

@@ -3,8 +3,9 @@
 // CRIU finds the pages to dump with ioctl(PAGEMAP_SCAN), asking for whatever is present or swapped. Here the answer
 // leaves out what lies in the ranges named by $GODWIT_LENS/PID.owned (pairs of native 64-bit start and end addresses,
 // sorted). On kernels without PAGEMAP_SCAN it reads /proc/PID/pagemap, eight bytes a page, and finds zeros there, which
-// stand for pages that are not present. Its other scans, for guard pages and kernel features, ask for other categories
-// and are passed on. And where it reads /proc/PID/smaps, for which the kernel walks all page tables, it gets
+// stand for pages that are not present. Its scan for guard pages leaves out the same if there is
+// $GODWIT_LENS/PID.unguarded, which says that there are none. Other scans, for kernel features, ask for other
+// categories and are passed on. And where it reads /proc/PID/smaps, for which the kernel walks all page tables, it gets
 // $GODWIT_LENS/PID.smaps.
 //
 // The third thing: to look into mounts that others cover, CRIU makes a directory in the container's /tmp for a moment,
@@ -47,7 +48,7 @@ struct ScanArg {
   uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 constexpr unsigned long kPagemapScan = 0xc0606610;  // _IOWR('f', 16, struct pm_scan_arg)
-constexpr uint64_t kPresent = 1 << 3, kSwapped = 1 << 4;
+constexpr uint64_t kPresent = 1 << 3, kSwapped = 1 << 4, kGuard = 1 << 8;
 
 struct Range {
   uint64_t start, end;
@@ -202,6 +203,17 @@ bool is_page_search(const ScanArg* arg) {
          arg->flags == 0 && arg->vec_len > 0;
 }
 
+bool is_guard_search(const ScanArg* arg) {
+  return arg->category_mask == kGuard && arg->category_anyof_mask == 0 && arg->category_inverted == 0 &&
+         arg->flags == 0 && arg->vec_len > 0;
+}
+
+bool is_known_unguarded(int pid) {
+  const int fd = open_beside(pid, "unguarded");
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
 int open_smaps(int directory_fd, const char* path) {
   if (directory[0] == '\0' || path == nullptr) return -1;
   int pid = 0;
@@ -288,6 +300,9 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
     auto* arg = static_cast<ScanArg*>(argument);
     const int pid = is_page_search(arg) ? pid_of(fd, "/pagemap") : 0;
     if (pid != 0 && load(pid)) return static_cast<int>(scan_between(fd, arg));
+    const int unguarded = is_guard_search(arg) ? pid_of(fd, "/pagemap") : 0;
+    if (unguarded != 0 && is_known_unguarded(unguarded) && load(unguarded))
+      return static_cast<int>(scan_between(fd, arg));
   }
   return static_cast<int>(syscall(SYS_ioctl, fd, request, argument));
 }
