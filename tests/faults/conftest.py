@@ -42,6 +42,16 @@ def one_lab():
         yield lab
 
 
+def _sweep(lab):
+    """So that a cell that failed does not spoil the next ones."""
+    for node in lab.nodes:
+        for name in ("checker", "other"):
+            lab.exec(node, "runc", "delete", "--force", name, check=False)
+            lab.exec(node, "ip", "netns", "delete", name, check=False)
+        lab.agent(node, "kill")
+        lab.agent(node, "start")
+
+
 @pytest.fixture
 def lab(one_lab, request):
     """As that of tests/e2e. Its hosts are looked at together: there are many cells."""
@@ -59,4 +69,6 @@ def lab(one_lab, request):
         found = on_all(lambda node: leftovers.since(one_lab, node, before[node], mark.args[0] if mark else 3,
                                                     look=without_agents))
     left = [f"{node}: {line}" for node, lines in found.items() for line in lines]
+    if left:
+        _sweep(one_lab)
     assert not left, "left behind: " + "; ".join(left)

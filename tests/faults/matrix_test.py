@@ -20,7 +20,7 @@ def _cell(step, fault, mode):
 
 @pytest.fixture
 def checker(lab, keep):
-    return keep(containers.start_checker(lab, "node1", "page_checker", bytes=32 << 20, threads=2, rate=10 << 20))
+    return keep(containers.start_checker(lab, "node1", "page_checker", bytes=32 << 20, threads=2, rate=2 << 20))
 
 
 @pytest.mark.cleaned_within_s(25)  # a target notices by itself that its link is gone

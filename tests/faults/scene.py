@@ -80,8 +80,8 @@ def drop_packets(lab, node, hook, rule):
     """Returns the function that ends it."""
     table = f"{TABLE}_{hook}"
     lab.exec(node, "nft", f"add table ip {table}; "
-                          f"add chain ip {table} all {{ type filter hook {hook} priority 0; }}; "
-                          f"add rule ip {table} all {rule} drop")
+                          f"add chain ip {table} lost {{ type filter hook {hook} priority 0; }}; "
+                          f"add rule ip {table} lost {rule} drop")
     return lambda: lab.exec(node, "nft", f"delete table ip {table}")
 
 

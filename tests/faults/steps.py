@@ -83,7 +83,7 @@ def committed(scene):
 
 def pages(scene):
     """The container runs on the target, and much of its memory is on the source."""
-    scene.begin(*SLOW, "--rounds-max", "1")
+    scene.begin(*SLOW, "--timeout", "0.3s")
     scene.ongoing.await_phase("pages")
 
 

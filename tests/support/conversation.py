@@ -12,7 +12,10 @@ connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 replies = connection.makefile()
 for line in sys.stdin:
     connection.sendall(line.encode())
-    sys.stdout.write(replies.readline())
+    reply = replies.readline()
+    if not reply:
+        break
+    sys.stdout.write(reply)
     sys.stdout.flush()
 """
 

@@ -25,7 +25,8 @@ def links():
 
 def mounts():
     with open("/proc/self/mountinfo") as file:
-        return [f"{fields[4]} {fields[fields.index('-') + 1]}" for fields in map(str.split, file)]
+        found = [f"{fields[4]} {fields[fields.index('-') + 1]}" for fields in map(str.split, file)]
+    return [mount for mount in found if not mount.startswith("/run/netns ")]  # made once, for good: kernel/netns.cc
 
 
 def lab_cgroups():
