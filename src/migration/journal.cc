@@ -156,6 +156,13 @@ Result<> sync_directory(const fs::path& directory) {
   return {};
 }
 
+Result<> write_and_name(int file, const std::string& text, const fs::path& unfinished, const fs::path& path) {
+  TRY(write_all(file, text));
+  if (::fsync(file) != 0) return fail_errno("fsync " + unfinished.string());
+  if (::rename(unfinished.c_str(), path.c_str()) != 0) return fail_errno("rename " + unfinished.string());
+  return {};
+}
+
 Result<size_t> count_records(const fs::path& directory) {
   std::error_code error;
   size_t count = 0;
@@ -197,9 +204,10 @@ Result<JournalRecord> JournalRecord::begin(const fs::path& directory, JournalFac
   const fs::path path = directory / ((facts.source ? "source-" : "target-") + facts.id);
   const fs::path unfinished = path.string() + std::string(kUnfinished);
   TRY_ASSIGN(ScopedFd file, open_file(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND));
-  TRY(write_all(file.get(), text));
-  if (::fsync(file.get()) != 0) return fail_errno("fsync " + unfinished.string());
-  if (::rename(unfinished.c_str(), path.c_str()) != 0) return fail_errno("rename " + unfinished.string());
+  if (auto named = write_and_name(file.get(), text, unfinished, path); !named) {
+    (void)::unlink(unfinished.c_str());  // on a full disk it would count as a record
+    return std::unexpected(std::move(named.error()));
+  }
   TRY(sync_directory(directory));
   return JournalRecord(path, std::move(file), facts_hash);
 }

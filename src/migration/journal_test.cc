@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/test_support.h"
+#include "kernel/tmpfs.h"
 
 namespace godwit {
 namespace {
@@ -134,6 +135,16 @@ TEST_F(JournalTest, OneThatWasBeingBegunIsRemoved) {
   const auto journal = read_journal(directory_);
   EXPECT_TRUE(journal->records.empty() && journal->damaged.empty());
   EXPECT_TRUE(fs::is_empty(directory_));
+}
+
+TEST_F(JournalTest, NothingIsLeftOfOneForWhichTheDiskHasNoRoom) {
+  auto disk = ScopedTmpfs::mount(directory_, 4096);
+  ASSERT_TRUE(disk) << disk.error().text();
+  ASSERT_TRUE(write_file(directory_ / "others", std::string(4096, 'x')));
+  auto record = JournalRecord::begin(directory_, facts());
+  ASSERT_FALSE(record);
+  EXPECT_THAT(record.error().text(), HasSubstr("No space left"));
+  EXPECT_FALSE(fs::exists(path().string() + ".new"));
 }
 
 TEST_F(JournalTest, StatesOutOfOrderAreRefused) {

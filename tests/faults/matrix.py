@@ -1,8 +1,9 @@
 """Which fault is done in which step of a migration, in which mode, and where the container may be afterwards.
 
 Where: "node1" (the source), "node2" (the target): it runs there and nowhere else, all of its memory right, its
-connection whole. "ended": it has ended, as it was told to. "frozen": both copies stand still and wait for an operator.
-Two of them: which one is a matter of milliseconds, and both are right.
+connection whole. "ended": it has ended, as it was told to. "frozen": memory is owed and an agent that it needs was
+killed; the source's copy stands still, both hosts say so, and an operator's word brings it to run. Two of them: which
+one is a matter of milliseconds or of the mode, and both are right.
 """
 
 import dataclasses
@@ -40,8 +41,10 @@ def ends(before=None, commit=None, after=None, only=None, **exceptions):
 
 
 FAULTS = {
-    "source agent killed": Fault(do.kill_agent("node1"), ends(BACK, EITHER, THERE, pages=FROZEN), modes=4),
-    "target agent killed": Fault(do.kill_agent("node2"), ends(BACK, EITHER, THERE, pages=FROZEN), modes=4),
+    "source agent killed": Fault(do.kill_agent("node1"), ends(BACK, EITHER | FROZEN, THERE | FROZEN, pages=FROZEN),
+                                 modes=4),
+    "target agent killed": Fault(do.kill_agent("node2"), ends(BACK, EITHER | FROZEN, THERE | FROZEN, connect=EITHER,
+                                                              pages=FROZEN), modes=4),
     "source CRIU killed": Fault(do.criu("node1"), ends(BACK, THERE, THERE, only=DUMPING), modes=2),
     "source runC killed": Fault(do.runc("node1", "checkpoint"), ends(BACK, THERE, THERE, only=DUMPING), modes=2),
     "target CRIU killed": Fault(do.criu("node2"), ends(BACK, BACK, only=RESTORING), modes=2),

@@ -6,7 +6,7 @@ import pytest
 from tests.support import container as containers
 
 from .connection import OpenConnection
-from .matrix import FAST, FAULTS, SLOW, cells
+from .matrix import FAST, FAULTS, FROZEN, SLOW, cells
 from .scene import Scene
 from .states import assert_frozen_until_resolved, await_settled, whereabouts
 from .steps import BEFORE, STEPS
@@ -34,8 +34,9 @@ def test_cell(lab, checker, keep, step, fault, mode):
         STEPS[step].reach(scene)
         FAULTS[fault].do(scene)
         scene.go_on()
-        if "frozen" in expected:
+        if await_settled(lab, or_frozen="frozen" in expected):
             return assert_frozen_until_resolved(lab, checker)
+        assert expected != FROZEN
         migration = scene.ongoing.result()
         await_settled(lab)
         where = whereabouts(lab, checker.name)
