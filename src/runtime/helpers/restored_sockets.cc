@@ -74,7 +74,7 @@ bool is_criu_raw_socket(int fd) {
 // Offset of the TCP header in an IP packet; 0: none.
 size_t tcp_header_in(const unsigned char* packet, size_t size) {
   size_t at = 0;
-  if (size >= sizeof(iphdr) && packet[0] >> 4 == 4 && packet[9] == IPPROTO_TCP) at = (packet[0] & 15) * 4U;
+  if (size >= sizeof(iphdr) && packet[0] >> 4 == 4 && packet[9] == IPPROTO_TCP) at = size_t{packet[0] & 15U} * 4;
   if (size >= sizeof(ip6_hdr) && packet[0] >> 4 == 6 && packet[6] == IPPROTO_TCP) at = sizeof(ip6_hdr);
   return at != 0 && at + sizeof(tcphdr) <= size ? at : 0;
 }
