@@ -17,11 +17,12 @@ from .scene import Scene
 from .states import await_settled, whereabouts
 
 CONTENT = 32 << 20
+ROOM = 104 << 20  # what the check on the target wants for it: twice that, for the worst images, and 64 MiB of logs
 
 
 @pytest.fixture
 def checker(lab, keep):
-    return keep(containers.start_checker(lab, "node1", "page_checker", bytes=CONTENT, threads=2, rate=10 << 20))
+    return keep(containers.start_checker(lab, "node1", "page_checker", bytes=CONTENT, threads=2, rate=2 << 20))
 
 
 @contextlib.contextmanager
@@ -83,14 +84,14 @@ def test_arriving_and_leaving_count_together(lab, checker, keep):
 
 @pytest.mark.parametrize("mode", ["cold", "hybrid"])
 def test_memory_over_the_limit_stays_where_it_is(lab, checker, mode):
-    with limited(lab, "node2", f"image_bytes_max = {CONTENT}"):  # and more: code, stacks, counts
+    with limited(lab, "node2", f"image_bytes_max = {ROOM - (4 << 20)}"):
         migration = migrate(lab, checker, "node2", mode=mode)
         assert_stays(lab, checker, migration, "limits.image_bytes_max")
 
 
 @pytest.mark.parametrize("mode", ["cold", "hybrid"])
 def test_memory_just_under_the_limit_moves(lab, checker, mode):
-    with limited(lab, "node2", f"image_bytes_max = {CONTENT + (8 << 20)}"):
+    with limited(lab, "node2", f"image_bytes_max = {ROOM + (4 << 20)}"):
         assert migrate(lab, checker, "node2", mode=mode).migrated
         assert_right_on(lab, checker, "node2")
 
@@ -144,8 +145,8 @@ def test_data_connection_that_moves_nothing_for_too_long_is_given_up(lab, checke
         stopped = lab.agent_pid("node2")
         os.kill(stopped, signal.SIGSTOP)
         scene.until_end(os.kill, stopped, signal.SIGCONT)
-        scene.ongoing.await_phase_or_end("none", timeout_s=15)
-    assert_stays(lab, checker, scene.ongoing.result(), "made no progress for 2 s")
+        migration = scene.ongoing.result()
+    assert_stays(lab, checker, migration, "made no progress for 2 s")
 
 
 def test_data_connection_that_moves_again_in_time_goes_on(lab, checker, keep):
