@@ -102,6 +102,13 @@ void Userfaultfd::wake(const PageRange& pages) const {
   (void)::ioctl(fd_.get(), UFFDIO_WAKE, &range);
 }
 
+void Userfaultfd::wake_all() const {
+  // From the default of vm.mmap_min_addr to the end of user space with four levels of page tables. A process that can
+  // have addresses beyond (five levels, arm64) is given them only if it asks mmap for them by hint.
+  constexpr uint64_t kFrom = 64 << 10, kTo = (uint64_t{1} << 47) - kPageBytes;
+  wake({{kFrom}, (kTo - kFrom) / kPageBytes});
+}
+
 Result<> Userfaultfd::read_events(std::vector<UserfaultEvent>& events) const {
   std::array<uffd_msg, 16> messages;
   const ssize_t got = ::read(fd_.get(), messages.data(), sizeof messages);

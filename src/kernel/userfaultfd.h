@@ -48,6 +48,8 @@ class Userfaultfd {
   Result<Copied> copy(const PageRange& pages, const std::byte* contents) const;
   Result<Copied> zero(const PageRange& pages) const;
   void wake(const PageRange& pages) const;
+  // All threads that wait for pages fault again: what an earlier reader was told of them is told anew.
+  void wake_all() const;
   // Appends the events there are, at most a few dozen; returns at once.
   Result<> read_events(std::vector<UserfaultEvent>& events) const;
 
