@@ -192,7 +192,7 @@ Result<> Agent::read_journal() {
 }
 
 void Agent::recover() {
-  for (const auto& source : unfinished_sources_) source->use(*connector_);
+  for (const auto& source : unfinished_sources_) source->use(*connector_, tls_);
   for (const auto& migration : unfinished_) {
     recoveries_.emplace_back([this, migration](const std::stop_token& stop) {
       if (migration->run(stop)) registry_.remove_unfinished(migration->status().id());

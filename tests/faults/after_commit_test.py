@@ -25,7 +25,7 @@ def checker(lab, keep):
 
 @pytest.mark.fast
 @pytest.mark.parametrize("options", [POSTCOPY, HYBRID], ids=["postcopy", "hybrid"])
-@pytest.mark.parametrize("killed", [("node2",)], ids="+".join)
+@pytest.mark.parametrize("killed", [("node1",), ("node2",), ("node1", "node2")], ids="+".join)
 def test_agents_that_are_killed_and_started_again_bring_it_to_its_end(lab, checker, killed, options):
     with Checker(lab, checker) as memory:
         memory.assert_right()  # all of it is there
