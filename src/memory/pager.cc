@@ -271,10 +271,9 @@ Pager::Space* Pager::space_of(int fd) {
 
 void Pager::read_events(Space& space) {
   std::vector<UserfaultEvent> events;
-  if (log_ != nullptr) log_->begin_reading();
-  auto read = space.uffd.read_events(events);
+  void* buffer = log_ == nullptr ? nullptr : log_->begin_reading(space.number);
+  auto read = buffer == nullptr ? space.uffd.read_events(events) : space.uffd.read_events(events, buffer);
   const std::vector<int> children = write_down(space, events);
-  if (log_ != nullptr) log_->end_reading();
   if (!read) {
     log::error("pager: {}", read.error().text());
     return lose(space);
@@ -285,25 +284,18 @@ void Pager::read_events(Space& space) {
 
 // The numbers of children, by event.
 std::vector<int> Pager::write_down(const Space& space, const std::vector<UserfaultEvent>& events) {
-  using Kind = UserfaultEvent::Kind;
   std::vector<int> children(events.size(), -1);
   for (size_t i = 0; i < events.size(); ++i) {
-    const UserfaultEvent& event = events[i];
-    PagerStep step{
-        .kind = PagerStep::Kind::kMove, .number = space.number, .to = 0, .pages = event.range, .place = event.to};
-    if (event.kind == Kind::kFault) continue;
-    if (event.kind == Kind::kRemove) step.kind = PagerStep::Kind::kRemove;
-    if (event.kind == Kind::kUnmap) step.kind = PagerStep::Kind::kUnmap;
-    if (event.kind == Kind::kFork) {
-      children[i] = hold_as_new(event.child.get());
-      step = {.kind = PagerStep::Kind::kFork,
-              .number = space.number,
-              .to = static_cast<uint32_t>(children[i]),
-              .pages = {},
-              .place = {}};
+    if (events[i].kind == UserfaultEvent::Kind::kFault) continue;
+    PagerStep step = step_of(space.number, events[i]);
+    if (step.kind == PagerStep::Kind::kFork) {
+      children[i] = hold_as_new(events[i].child.get());
+      step.to = static_cast<uint32_t>(children[i]);
     }
     write_down(step);
+    if (log_ != nullptr) log_->have_written(i + 1);
   }
+  if (log_ != nullptr) log_->end_reading();
   return children;
 }
 

@@ -143,6 +143,7 @@ class Scene {
     all_owed_ = true;
     store_ = must(PageStore::create(pages_ * kPageBytes));
     log_ = must(PagerLog::reopen(ScopedFd(::fcntl(log_->fd(), F_DUPFD_CLOEXEC, 0))));
+    must(log_->finish_reading());
     std::map<int, ScopedFd> uffds;
     for (const auto& [number, uffd] : held_) uffds[number] = ScopedFd(::fcntl(uffd.get(), F_DUPFD_CLOEXEC, 0));
     pager_ = must(Pager::take_over(settings(), must(log_->history()), uffds));

@@ -52,6 +52,18 @@ bool take(std::string_view& text, T& value) {
   return true;
 }
 
+std::string line_of(const PagerStep& step) {
+  Line line;
+  std::memset(&line, 0, sizeof line);  // between its members as well
+  line.kind = static_cast<uint32_t>(step.kind);
+  line.number = static_cast<uint32_t>(step.number);
+  line.to = step.to;
+  line.start = step.pages.start.value;
+  line.pages = step.pages.pages;
+  line.place = step.place.value;
+  return std::string(bytes_of(line));
+}
+
 bool sound(const PageRange& pages) {
   return pages.start.page_aligned() && pages.pages < (uint64_t{1} << 52) && pages.end() >= pages.start;
 }
@@ -89,6 +101,9 @@ struct PagerLog::Head {
   uint64_t magic;
   std::atomic<uint32_t> reading;
   std::atomic<uint32_t> useless;
+  std::atomic<int32_t> number;    // what is being read
+  std::atomic<uint32_t> written;  // of the events
+  alignas(64) std::byte events[Userfaultfd::kReadBytes];
 };
 
 Result<std::unique_ptr<PagerLog>> PagerLog::create(std::string_view owner) {
@@ -139,20 +154,48 @@ void PagerLog::map(SpaceId space, std::span<const RegionMap> regions) {
   append(text);
 }
 
-void PagerLog::step(const PagerStep& step) {
-  append(bytes_of(Line{.kind = static_cast<uint32_t>(step.kind),
-                       .number = static_cast<uint32_t>(step.number),
-                       .to = step.to,
-                       .start = step.pages.start.value,
-                       .pages = step.pages.pages,
-                       .place = step.place.value}));
+void PagerLog::step(const PagerStep& step) { append(line_of(step)); }
+
+void* PagerLog::begin_reading(int number) {
+  Userfaultfd::clear(head_->events);
+  head_->number = number;
+  head_->written = 0;
+  head_->reading = 1;
+  return head_->events;
 }
 
-void PagerLog::begin_reading() { head_->reading = 1; }
+void PagerLog::have_written(size_t events) { head_->written = static_cast<uint32_t>(events); }
 
 void PagerLog::end_reading() { head_->reading = 0; }
 
+PagerStep step_of(int number, const UserfaultEvent& event) {
+  using Kind = UserfaultEvent::Kind;
+  PagerStep step{.kind = PagerStep::Kind::kMove, .number = number, .to = 0, .pages = event.range, .place = event.to};
+  if (event.kind == Kind::kRemove) step.kind = PagerStep::Kind::kRemove;
+  if (event.kind == Kind::kUnmap) step.kind = PagerStep::Kind::kUnmap;
+  if (event.kind == Kind::kFork)
+    step = {.kind = PagerStep::Kind::kFork, .number = number, .to = 0, .pages = {}, .place = {}};
+  return step;
+}
+
 // --- Reading ------------------------------------------------------------------------------------------------------
+
+// Killed between a line and its being counted, the writer has left it as the last one.
+Result<> PagerLog::finish_reading() {
+  if (head_->reading == 0 || head_->useless != 0) return {};
+  const auto events = Userfaultfd::left_in(head_->events);
+  TRY_ASSIGN(const std::string lines, read_lines(file_.get()));
+  for (size_t i = head_->written; i < events.size(); ++i) {
+    if (events[i].kind == UserfaultEvent::Kind::kFork)
+      return fail("the pager was killed while it was told of a new process of the container");
+    const PagerStep next = step_of(head_->number, events[i]);
+    const bool is_last = i == head_->written && std::string_view(lines).ends_with(line_of(next));
+    if (events[i].kind != UserfaultEvent::Kind::kFault && !is_last) step(next);
+    have_written(i + 1);
+  }
+  end_reading();
+  return {};
+}
 
 Result<PagerHistory> PagerLog::history() const {
   if (head_->useless != 0) return fail("more has happened than the pager's log can hold");

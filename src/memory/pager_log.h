@@ -3,7 +3,9 @@
 // the pages are in their places is not written down: the kernel says it.
 //
 // What a process does to its mappings goes on as soon as it has been read from the userfaultfd. Between that and the
-// line here nothing may be lost, so reading is announced: a log whose writer was killed in between is of no use.
+// line here nothing may be lost. So the kernel writes what is read into the file itself, from where a successor takes
+// what the one that was killed did not come to. Only the userfaultfd of a child is lost with the process that read of
+// it.
 //
 // A line costs a write(2). The file is of this host and this start of the kernel: nothing in it is portable.
 #pragma once
@@ -18,6 +20,7 @@
 #include "base/page.h"
 #include "base/result.h"
 #include "base/scoped_fd.h"
+#include "kernel/userfaultfd.h"
 #include "memory/region_map.h"
 
 namespace godwit {
@@ -30,6 +33,9 @@ struct PagerStep {
   PageRange pages;   // kMove, kRemove, kUnmap
   RemoteAddr place;  // kMove: where they are now
 };
+
+// Of what a userfaultfd tells; a fork's child has no number yet.
+PagerStep step_of(int number, const UserfaultEvent& event);
 
 struct PagerHistory {
   std::string owner;
@@ -49,13 +55,18 @@ class PagerLog {
 
   int fd() const { return file_.get(); }
 
+  // Of a log that was reopened, first: what was read and not written down. An error: it was a fork.
+  Result<> finish_reading();
   // All of it. An error says why nobody can know what the processes lack.
   Result<PagerHistory> history() const;
 
   // Writing. Not thread-safe. What cannot be written makes the log useless, and history() say so; no error otherwise.
   void map(SpaceId space, std::span<const RegionMap> regions);
   void step(const PagerStep& step);
-  void begin_reading();
+  // Of userfaultfd NUMBER. Returns where the kernel is to write what is read (Userfaultfd::read_events).
+  void* begin_reading(int number);
+  // So many of what was read are written down, or need not be.
+  void have_written(size_t events);
   void end_reading();
 
  private:

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
 #include <sys/mman.h>
 
+#include <cstring>
 #include <random>
 
 #include "base/test_support.h"
@@ -70,12 +72,63 @@ TEST(PagerLog, ASuccessorGoesOnWritingWhereTheOtherStopped) {
   EXPECT_EQ(history.steps[1].number, 2);
 }
 
-TEST(PagerLog, IsOfNoUseIfItsWriterWasKilledBetweenReadingAndWriting) {
+uffd_msg told(uint8_t event, uint64_t a, uint64_t b = 0, uint64_t c = 0) {
+  uffd_msg message{};
+  message.event = event;
+  if (event == UFFD_EVENT_PAGEFAULT) message.arg.pagefault.address = a;
+  if (event == UFFD_EVENT_UNMAP || event == UFFD_EVENT_REMOVE) message.arg.remove = {.start = a, .end = b};
+  if (event == UFFD_EVENT_REMAP) message.arg.remap = {.from = a, .to = b, .len = c};
+  return message;
+}
+
+// What a writer leaves that is killed when it has read MESSAGES and written down WRITTEN of them.
+void read_and_die(PagerLog& log, const std::vector<uffd_msg>& messages, size_t written) {
+  std::memcpy(log.begin_reading(6), messages.data(), messages.size() * sizeof(uffd_msg));
+  log.have_written(written);
+}
+
+TEST(PagerLog, ASuccessorFindsWhatWasReadAndNotWrittenDown) {
   auto log = must(PagerLog::create(""));
-  log->begin_reading();
-  EXPECT_THAT(why(*successor(*log)), HasSubstr("was killed while it was told"));
-  log->end_reading();
-  EXPECT_EQ(why(*successor(*log)), "");
+  const uint64_t base = kBase.value;
+  read_and_die(*log,
+               {told(UFFD_EVENT_REMOVE, base, base + kPageBytes), told(UFFD_EVENT_PAGEFAULT, base),
+                told(UFFD_EVENT_REMAP, base, base + kRegionBytes, 2 * kPageBytes),
+                told(UFFD_EVENT_UNMAP, base, base + 2 * kPageBytes)},
+               1);
+  auto second = successor(*log);
+  EXPECT_THAT(why(*second), HasSubstr("was killed while it was told"));
+  must(second->finish_reading());
+  for (int i = 0; i < 2; ++i) {
+    const auto history = must(successor(*second)->history());
+    ASSERT_EQ(history.steps.size(), 2u);
+    EXPECT_EQ(history.steps[0].kind, Kind::kMove);
+    EXPECT_EQ(history.steps[0].number, 6);
+    EXPECT_EQ(history.steps[0].place, kBase + kRegionBytes);
+    EXPECT_EQ(history.steps[1].kind, Kind::kUnmap);
+    must(second->finish_reading());  // nothing is left
+  }
+}
+
+TEST(PagerLog, ALineThatWasNotCountedYetIsNotWrittenTwice) {
+  auto log = must(PagerLog::create(""));
+  log->step(step(Kind::kUnmap, 6, pages(0, 2)));
+  read_and_die(*log, {told(UFFD_EVENT_UNMAP, kBase.value, kBase.value + 2 * kPageBytes)}, 0);
+  must(log->finish_reading());
+  EXPECT_EQ(must(log->history()).steps.size(), 1u);
+}
+
+TEST(PagerLog, FaultsThatWereReadNeedNoLine) {
+  auto log = must(PagerLog::create(""));
+  read_and_die(*log, {told(UFFD_EVENT_PAGEFAULT, kBase.value)}, 0);
+  must(log->finish_reading());
+  EXPECT_TRUE(must(log->history()).steps.empty());
+}
+
+TEST(PagerLog, IsOfNoUseIfItsWriterWasKilledBetweenReadingOfAForkAndWritingItDown) {
+  auto log = must(PagerLog::create(""));
+  read_and_die(*log, {told(UFFD_EVENT_FORK, 0)}, 0);
+  EXPECT_FALSE(successor(*log)->finish_reading());
+  EXPECT_NE(why(*successor(*log)), "");
 }
 
 TEST(PagerLog, IsOfNoUseOnceSomethingDidNotFit) {

@@ -97,6 +97,7 @@ Result<std::unique_ptr<TargetMemory>> TargetMemory::take_over(const Orphan& orph
   TRY_ASSIGN(memory->keeper_, MemoryKeeper::find(keeper_socket(orphan.directory), orphan.id, kept));
   if (!kept.log) return fail("memory_keeper has no pager's log");
   TRY_ASSIGN(memory->log_, PagerLog::reopen(std::move(kept.log)));
+  TRY(memory->log_->finish_reading());
   TRY_ASSIGN(const PagerHistory history, memory->log_->history());
   TRY_ASSIGN(Owner owner, parse_owner(history.owner, orphan.id));
   memory->directory_ = orphan.directory;

@@ -2,6 +2,7 @@
 side; where that cannot be, the copies stay frozen, both agents say so, and an operator's word brings one to run."""
 
 import os
+import random
 
 import pytest
 
@@ -23,9 +24,9 @@ def checker(lab, keep):
     lab.link("node2", "--mend")
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("options", [POSTCOPY, HYBRID], ids=["postcopy", "hybrid"])
-@pytest.mark.parametrize("killed", [("node1",), ("node2",), ("node1", "node2")], ids="+".join)
+@pytest.mark.parametrize("killed", [("node1",), ("node2",),
+                                    pytest.param(("node1", "node2"), marks=pytest.mark.fast)], ids="+".join)
 def test_agents_that_are_killed_and_started_again_bring_it_to_its_end(lab, checker, killed, options):
     with Checker(lab, checker) as memory:
         memory.assert_right()  # all of it is there
@@ -59,6 +60,24 @@ def test_agent_of_the_target_that_is_killed_again_and_again_goes_on(lab, checker
     assert copies(lab, checker.name) == {"node2": "running"}
     with Checker(lab, checker) as memory:
         memory.assert_right()
+
+
+def test_mappings_that_come_and_go_meanwhile_lose_nothing(lab, keep):
+    storm = keep(containers.start_checker(lab, "node1", "map_storm", seed=random.randrange(1 << 30), areas=160, pages=128))
+    with Checker(lab, storm) as memory:
+        while memory.stats()["steps"] < 2000:
+            memory.assert_right()
+        with begin(lab, storm, "node2", options=POSTCOPY) as ongoing:
+            ongoing.await_phase("pages")
+            for _ in range(2):
+                lab.agent("node2", "kill")
+                await_copies(lab, storm.name, node2="paused")
+                lab.agent("node2", "start")
+                await_copies(lab, storm.name, node2="running")
+            migration = ongoing.result()
+        assert migration.migrated, migration.why()
+        before = memory.stats()["steps"]
+        assert memory.assert_right()["steps"] > before
 
 
 @pytest.fixture
