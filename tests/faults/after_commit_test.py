@@ -69,11 +69,8 @@ def test_mappings_that_come_and_go_meanwhile_lose_nothing(lab, keep):
             memory.assert_right()
         with begin(lab, storm, "node2", options=POSTCOPY) as ongoing:
             ongoing.await_phase("pages")
-            for _ in range(2):
-                lab.agent("node2", "kill")
-                await_copies(lab, storm.name, node2="paused")
-                lab.agent("node2", "start")
-                await_copies(lab, storm.name, node2="running")
+            lab.agent("node2", "kill")
+            lab.agent("node2", "start")
             migration = ongoing.result()
         assert migration.migrated, migration.why()
         before = memory.stats()["steps"]
