@@ -39,6 +39,11 @@ PageAnswering::~PageAnswering() { cancel(); }
 
 void PageAnswering::cancel() { connection_->cancel(); }
 
+void PageAnswering::end() {
+  cancel();
+  if (thread_.joinable()) thread_.join();
+}
+
 // Until the link is cut.
 Result<> PageAnswering::answer() {
   std::string payload;

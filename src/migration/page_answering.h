@@ -33,6 +33,7 @@ class PageAnswering {
   // What ended it: the link, an odd request, or a process that has ended, whose memory nobody has then.
   std::optional<Error> failure() const;
   void cancel();
+  void end();  // cancels and waits: what it says afterwards is final
 
  private:
   struct Process {

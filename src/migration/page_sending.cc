@@ -278,7 +278,10 @@ void PageSending::resume(std::unique_ptr<DataConnection> connection) {
   threads_.clear();
   auto answering = std::make_unique<PageAnswering>(std::move(connection), pids_, limit_);
   std::lock_guard lock(mutex_);
-  if (answering_) earlier_ += answering_->counts();
+  if (answering_) {
+    answering_->end();
+    earlier_ += answering_->counts();
+  }
   std::swap(answering_, answering);
   failure_.reset();
 }
@@ -287,6 +290,8 @@ void PageSending::end() {
   ending_ = true;
   cancel();
   threads_.clear();
+  std::lock_guard lock(mutex_);
+  if (answering_) answering_->end();
 }
 
 }  // namespace godwit
