@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/file.h"
 #include "base/hex.h"
 #include "kernel/memory_maps.h"
 #include "kernel/pagemap_scan.h"
@@ -134,6 +135,12 @@ TargetMemory::~TargetMemory() {
   if (pager_ && pager_->await_complete(Clock::now())) end_keeper();
   receiving_.reset();
   pager_.reset();
+}
+
+// The next agent cannot ask runC: it waits for a cgroup that is being frozen.
+Result<> TargetMemory::guard(pid_t pid, const std::filesystem::path& freezer) {
+  TRY(write_file(directory_ / "guarded", std::to_string(pid) + " " + freezer.string()));
+  return keeper_->guard(pid, freezer);
 }
 
 // In this order: a keeper that is gone from its first place means that memory is lost.

@@ -71,7 +71,7 @@ class TargetMemory {
   Result<> await_pages(bool all, std::chrono::milliseconds limit);
   // The tasks, of which PID is the first, are about to run in the cgroup FREEZER. If this agent dies from here on while
   // memory is missing, they are frozen.
-  Result<> guard(pid_t pid, const std::filesystem::path& freezer) { return keeper_->guard(pid, freezer); }
+  Result<> guard(pid_t pid, const std::filesystem::path& freezer);
   // The tasks run.
   void begin_fill();
   // What the source is told that asks.

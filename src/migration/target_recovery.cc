@@ -75,6 +75,20 @@ bool lacks_memory(const fs::path& cgroup) {
   return false;
 }
 
+// As TargetMemory::guard() wrote it down. Nothing if the process has ended.
+static std::optional<ContainerState> guarded_container(const fs::path& directory) {
+  const auto text = read_file(directory / "guarded", 8192);
+  if (!text) return std::nullopt;
+  const size_t space = text->find(' ');
+  ContainerState container;
+  container.pid = std::atoi(text->c_str());
+  if (space == std::string::npos || container.pid <= 0) return std::nullopt;
+  container.freezer_cgroup = text->substr(space + 1);
+  const auto pids = proc::processes_in_cgroup(container.freezer_cgroup);
+  if (!pids || std::ranges::find(*pids, container.pid) == pids->end()) return std::nullopt;
+  return container;
+}
+
 TargetRecovery::TargetRecovery(const Host& host, StoredRecord record, JournalRecord journal)
     : host_(host),
       record_(std::move(record)),
@@ -132,6 +146,10 @@ void TargetRecovery::undo() {
 void TargetRecovery::take_over() {
   if (record_.state != CommitState::kCommitted) check(journal_.note(CommitState::kCommitted));
   for (const JournalPort& port : record_.facts.ports) check(put_on_bridge(port));
+  // runC waits until the cgroup is frozen. It may not become so: a thread that changes mappings waits for a pager.
+  if (const auto guarded = guarded_container(directory())) {
+    if (auto given = give_memory(*guarded); given) return check(announce_recorded(record_.facts));
+  }
   const auto state = Runc(host_.runc).state(record_.facts.container);
   if (!state) return;  // it has ended, or was removed by hand, perhaps for want of memory: the source keeps its copy
   check(announce_recorded(record_.facts));
