@@ -192,7 +192,7 @@ Result<> Agent::read_journal() {
 }
 
 void Agent::recover() {
-  for (const auto& source : unfinished_sources_) source->use(*connector_);
+  for (const auto& source : unfinished_sources_) source->use(*connector_, tls_);
   for (const auto& migration : unfinished_) {
     recoveries_.emplace_back([this, migration](const std::stop_token& stop) {
       if (migration->run(stop)) registry_.remove_unfinished(migration->status().id());
@@ -203,6 +203,10 @@ void Agent::recover() {
 Result<> Agent::listen_for_data(const Config& config) {
   auto claim = [this](const wire::Hello& hello,
                       const std::vector<std::string>& names) -> std::expected<DataHandler, wire::Refusal> {
+    if (auto taken_over = registry_.unfinished(hello.migration_id); taken_over && taken_over->accepts(hello, names))
+      return [taken_over](std::unique_ptr<DataConnection> connection) {
+        (void)taken_over->accept_data(std::move(connection));
+      };
     auto migration = registry_.target(hello.migration_id);
     if (!migration || !migration->accepts(hello, names)) return std::unexpected(wire::Refusal::kUnknownMigration);
     return [migration](std::unique_ptr<DataConnection> connection) {

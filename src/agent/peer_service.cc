@@ -63,6 +63,17 @@ void PeerService::forget(const grpc::ServerContext& context, const std::string& 
     if (auto removed = journal->remove(); !removed) log::error("{}", removed.error().text());
 }
 
+// The token lets a host send the container's memory: nobody but its source.
+void PeerService::complete_resume(const grpc::ServerContext& context, const std::string& id,
+                                  peer::OutcomeReply& reply) const {
+  if (!reply.has_resume()) return;
+  const auto names = peer_names(context);
+  for (const control::Migration& migration : registry_.status(id))
+    if (migration.role() == "target" && std::ranges::find(names, migration.peer()) != names.end())
+      return reply.mutable_resume()->set_data_address(data_address_);
+  reply.clear_resume();
+}
+
 // What is neither known nor in the journal never ran here: docs/design/commit.md. A container of the name without a
 // record is nobody's proof of anything.
 grpc::Status PeerService::Outcome(grpc::ServerContext* context, const peer::OutcomeRequest* request,
@@ -73,6 +84,7 @@ grpc::Status PeerService::Outcome(grpc::ServerContext* context, const peer::Outc
   if (request->over()) forget(*context, request->migration_id());
   if (auto known = registry_.outcome(request->migration_id())) {
     *reply = *known;
+    complete_resume(*context, request->migration_id(), *reply);
     return grpc::Status::OK;
   }
   if (outcome_without_record(Runc(host_.runc).exists(request->container())) == Outcome::kAborted) {

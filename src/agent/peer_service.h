@@ -21,6 +21,7 @@ class PeerService : public peer::Peer::Service {
 
  private:
   grpc::Status check_allowed(const grpc::ServerContext& context) const;
+  void complete_resume(const grpc::ServerContext& context, const std::string& id, peer::OutcomeReply& reply) const;
   void forget(const grpc::ServerContext& context, const std::string& id);
   const Host& host_;
   Registry& registry_;

@@ -45,6 +45,7 @@ class Registry {
   bool idle() const;
 
   std::shared_ptr<TargetMigration> target(const std::string& id) const;
+  std::shared_ptr<UnfinishedMigration> unfinished(const std::string& id) const;
   // Empty: this agent does not remember it.
   std::optional<peer::OutcomeReply> outcome(const std::string& id) const;
   // Newest last. ID empty: all.
@@ -59,7 +60,6 @@ class Registry {
   Result<> check_room() const;
   Result<> check_free(const std::string& container) const;
   void remember(control::Migration migration);
-  std::shared_ptr<UnfinishedMigration> unfinished(const std::string& id) const;
 
   const int migrations_max_;
   mutable std::mutex mutex_;

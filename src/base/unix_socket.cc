@@ -8,11 +8,29 @@
 
 namespace godwit {
 
-Result<ScopedFd> listen_unix(const std::filesystem::path& path, int type) {
+namespace {
+
+Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.native().size() >= sizeof address.sun_path) return fail("socket path too long: " + path.string());
   std::memcpy(address.sun_path, path.c_str(), path.native().size());
+  return address;
+}
+
+}  // namespace
+
+Result<ScopedFd> connect_unix(const std::filesystem::path& path, int type) {
+  TRY_ASSIGN(sockaddr_un address, address_of(path));
+  ScopedFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  if (!fd) return fail_errno("socket");
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+    return fail_errno("connect to " + path.string());
+  return fd;
+}
+
+Result<ScopedFd> listen_unix(const std::filesystem::path& path, int type) {
+  TRY_ASSIGN(sockaddr_un address, address_of(path));
   ScopedFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)

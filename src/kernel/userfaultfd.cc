@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 
 namespace godwit {
 
@@ -70,6 +71,9 @@ UserfaultEvent event_of(const uffd_msg& message) {
 
 }  // namespace
 
+using Messages = std::array<uffd_msg, Userfaultfd::kReadBytes / sizeof(uffd_msg)>;
+static_assert(sizeof(Messages) == Userfaultfd::kReadBytes);
+
 Result<> check_userfaultfd() {
   const ScopedFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
   if (!fd) return fail_errno("userfaultfd");
@@ -102,13 +106,38 @@ void Userfaultfd::wake(const PageRange& pages) const {
   (void)::ioctl(fd_.get(), UFFDIO_WAKE, &range);
 }
 
+void Userfaultfd::wake_all() const {
+  // From the default of vm.mmap_min_addr to the end of user space with four levels of page tables. A process that can
+  // have addresses beyond (five levels, arm64) is given them only if it asks mmap for them by hint.
+  constexpr uint64_t kFrom = 64 << 10, kTo = (uint64_t{1} << 47) - kPageBytes;
+  wake({{kFrom}, (kTo - kFrom) / kPageBytes});
+}
+
 Result<> Userfaultfd::read_events(std::vector<UserfaultEvent>& events) const {
-  std::array<uffd_msg, 16> messages;
-  const ssize_t got = ::read(fd_.get(), messages.data(), sizeof messages);
+  Messages messages;
+  return read_events(events, messages.data());
+}
+
+Result<> Userfaultfd::read_events(std::vector<UserfaultEvent>& events, void* buffer) const {
+  const ssize_t got = ::read(fd_.get(), buffer, kReadBytes);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return {};
   if (got < 0) return fail_errno("read of a userfaultfd");
+  const auto* messages = static_cast<const uffd_msg*>(buffer);
   for (size_t i = 0; i < static_cast<size_t>(got) / sizeof(uffd_msg); ++i) events.push_back(event_of(messages[i]));
   return {};
+}
+
+void Userfaultfd::clear(void* buffer) { std::memset(buffer, 0, kReadBytes); }  // 0 is no event
+
+std::vector<UserfaultEvent> Userfaultfd::left_in(const void* buffer) {
+  std::vector<UserfaultEvent> events;
+  for (size_t i = 0; i < Messages().size(); ++i) {
+    uffd_msg message = static_cast<const uffd_msg*>(buffer)[i];
+    if (message.event == 0) break;
+    if (message.event == UFFD_EVENT_FORK) message.arg.fork.ufd = static_cast<uint32_t>(-1);
+    events.push_back(event_of(message));
+  }
+  return events;
 }
 
 }  // namespace godwit

@@ -48,8 +48,17 @@ class Userfaultfd {
   Result<Copied> copy(const PageRange& pages, const std::byte* contents) const;
   Result<Copied> zero(const PageRange& pages) const;
   void wake(const PageRange& pages) const;
-  // Appends the events there are, at most a few dozen; returns at once.
+  // All threads that wait for pages fault again: what an earlier reader was told of them is told anew.
+  void wake_all() const;
+  // Appends the events there are, at most a few dozen; returns at once. The kernel writes them to BUFFER, of kReadBytes
+  // and aligned as a pointer is.
+  static constexpr size_t kReadBytes = 16 * 32;
+  Result<> read_events(std::vector<UserfaultEvent>& events, void* buffer) const;
+  // The same without a BUFFER that anybody else sees.
   Result<> read_events(std::vector<UserfaultEvent>& events) const;
+  // What a process that was killed in read_events() had been told. Its descriptors of children are gone.
+  static void clear(void* buffer);
+  static std::vector<UserfaultEvent> left_in(const void* buffer);
 
  private:
   ScopedFd fd_;

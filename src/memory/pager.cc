@@ -85,15 +85,20 @@ void for_each_slot(SlotTable& table, const PageRange& pages, Work work) {
 Result<std::unique_ptr<Pager>> Pager::start(const Settings& settings, const std::filesystem::path& socket) {
   std::unique_ptr<Pager> pager(new Pager(settings));
   TRY_ASSIGN(pager->listener_, listen_unix(socket, SOCK_STREAM));
-  pager->stop_event_.reset(::eventfd(0, EFD_CLOEXEC));
-  pager->wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  pager->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-  if (!pager->stop_event_ || !pager->wake_ || !pager->epoll_) return fail_errno("pager");
-  epoll_event event{.events = EPOLLIN, .data = {.fd = pager->wake_.get()}};
-  if (::epoll_ctl(pager->epoll_.get(), EPOLL_CTL_ADD, pager->wake_.get(), &event) != 0) return fail_errno("epoll_ctl");
+  TRY(pager->open_events());
   pager->criu_thread_ = std::thread([raw = pager.get()] { raw->serve_criu(); });
   pager->serve_thread_ = std::thread([raw = pager.get()] { raw->serve(); });
   return pager;
+}
+
+Result<> Pager::open_events() {
+  stop_event_.reset(::eventfd(0, EFD_CLOEXEC));
+  wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!stop_event_ || !wake_ || !epoll_) return fail_errno("pager");
+  epoll_event event{.events = EPOLLIN, .data = {.fd = wake_.get()}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) return fail_errno("epoll_ctl");
+  return {};
 }
 
 Pager::~Pager() { stop(); }
@@ -110,12 +115,24 @@ void Pager::wake() { ::eventfd_write(wake_.get(), 1); }
 
 void Pager::begin() {
   std::lock_guard lock(mutex_);
+  take_tables(log_ != nullptr);
+}
+
+void Pager::take_tables(bool with_log) {
   for (SpaceId id : store_.spaces()) {
     SlotTable table = store_.take_table(id);
     SlotTable& owed = owed_[id];
-    for (const auto& [start, region] : table.regions())
-      for (uint64_t i = 0; i < kRegionPages; ++i)
-        if ((*region)[i] != kNoSlot && arena_.is_owed((*region)[i])) owed.region({start})[i] = (*region)[i];
+    std::vector<RegionMap> maps;
+    for (const auto& [start, region] : table.regions()) {
+      RegionMap map{.start = {start}, .present = {}, .owed = {}};
+      for (uint64_t i = 0; i < kRegionPages; ++i) {
+        if ((*region)[i] == kNoSlot) continue;
+        map.present.set(i);
+        if (arena_.is_owed((*region)[i])) owed.region({start})[i] = (*region)[i];
+      }
+      if (with_log) maps.push_back(map);
+    }
+    if (with_log) log_->map(id, maps);
     expected_[id] = std::move(table);
   }
   begun_ = true;
@@ -162,6 +179,8 @@ Result<> Pager::add_space(SpaceId id, Userfaultfd uffd) {
   expected_.erase(found);
   for (const auto& [start, region] : space->table.regions())
     space->missing += kRegionPages - static_cast<uint64_t>(std::ranges::count(*region, kNoSlot));
+  space->number = hold_as_new(space->uffd.fd());
+  write_down({.kind = PagerStep::Kind::kSpace, .number = space->number, .to = id, .pages = {}, .place = {}});
   watch(*space);
   spaces_.push_back(std::move(space));
   changed_.notify_all();
@@ -169,9 +188,23 @@ Result<> Pager::add_space(SpaceId id, Userfaultfd uffd) {
 }
 
 // From the first moment on: serving comes after.
+int Pager::hold_as_new(int uffd) {
+  int number = numbers_;
+  if (free_numbers_.empty()) {
+    ++numbers_;
+  } else {
+    number = free_numbers_.back();
+    free_numbers_.pop_back();
+  }
+  if (hold_) hold_(number, uffd);
+  return number;
+}
+
+void Pager::write_down(const PagerStep& step) {
+  if (log_ != nullptr) log_->step(step);
+}
+
 void Pager::watch(Space& space) {
-  space.number = spaces_seen_++;
-  if (hold_) hold_(space.number, space.uffd.fd());
   epoll_event event{.events = EPOLLIN, .data = {.fd = space.uffd.fd()}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, space.uffd.fd(), &event) != 0)
     log::error("pager: epoll_ctl: {}", std::strerror(errno));
@@ -223,7 +256,9 @@ template <typename Which>
 void Pager::remove_spaces(Which which) {
   std::erase_if(spaces_, [&](const auto& space) {
     if (!which(*space)) return false;
+    write_down({.kind = PagerStep::Kind::kClose, .number = space->number, .to = 0, .pages = {}, .place = {}});
     if (drop_) drop_(space->number);
+    free_numbers_.push_back(space->number);
     return true;
   });
 }
@@ -236,20 +271,40 @@ Pager::Space* Pager::space_of(int fd) {
 
 void Pager::read_events(Space& space) {
   std::vector<UserfaultEvent> events;
-  if (auto read = space.uffd.read_events(events); !read) {
+  void* buffer = log_ == nullptr ? nullptr : log_->begin_reading(space.number);
+  auto read = buffer == nullptr ? space.uffd.read_events(events) : space.uffd.read_events(events, buffer);
+  const std::vector<int> children = write_down(space, events);
+  if (!read) {
     log::error("pager: {}", read.error().text());
     return lose(space);
   }
-  for (UserfaultEvent& event : events)
-    if (!space.gone) handle(space, event);
+  for (size_t i = 0; i < events.size(); ++i)
+    if (!space.gone) handle(space, events[i], children[i]);
 }
 
-void Pager::handle(Space& space, UserfaultEvent& event) {
+// The numbers of children, by event.
+std::vector<int> Pager::write_down(const Space& space, const std::vector<UserfaultEvent>& events) {
+  std::vector<int> children(events.size(), -1);
+  for (size_t i = 0; i < events.size(); ++i) {
+    if (events[i].kind == UserfaultEvent::Kind::kFault) continue;
+    PagerStep step = step_of(space.number, events[i]);
+    if (step.kind == PagerStep::Kind::kFork) {
+      children[i] = hold_as_new(events[i].child.get());
+      step.to = static_cast<uint32_t>(children[i]);
+    }
+    write_down(step);
+    if (log_ != nullptr) log_->have_written(i + 1);
+  }
+  if (log_ != nullptr) log_->end_reading();
+  return children;
+}
+
+void Pager::handle(Space& space, UserfaultEvent& event, int child) {
   switch (event.kind) {
     case UserfaultEvent::Kind::kFault:
       return fault(space, event.range.start);
     case UserfaultEvent::Kind::kFork:
-      return fork(space, Userfaultfd(std::move(event.child)));
+      return fork(space, Userfaultfd(std::move(event.child)), child);
     case UserfaultEvent::Kind::kRemap:
       return move(space, event.range, event.to);
     case UserfaultEvent::Kind::kRemove:
@@ -328,10 +383,12 @@ void Pager::request_around(Space& space, RemoteAddr page) {
   request_(space.id, {page.region() + first * kPageBytes, end - first});
 }
 
-void Pager::fork(Space& parent, Userfaultfd uffd) {
+void Pager::fork(Space& parent, Userfaultfd uffd, int number) {
   if (spaces_.size() >= kSpacesMax) log::error("pager: more processes than can be served");
   auto child = std::make_unique<Space>();
+  child->number = number;
   child->id = parent.id;
+  child->forked = true;
   child->missing = parent.missing;
   child->uffd = std::move(uffd);
   for (const auto& [start, region] : parent.table.regions()) {
@@ -339,7 +396,7 @@ void Pager::fork(Space& parent, Userfaultfd uffd) {
     for (Slot slot : *region)
       if (slot != kNoSlot) arena_.refer(slot);
   }
-  watch(*child);
+  if (child->uffd.fd() >= 0) watch(*child);
   spaces_.push_back(std::move(child));
 }
 

@@ -31,6 +31,7 @@
 #include "memory/latencies.h"
 #include "memory/move_ledger.h"
 #include "memory/page_store.h"
+#include "memory/pager_log.h"
 
 namespace godwit {
 
@@ -43,9 +44,19 @@ class Pager {
     // Somebody else holds the userfaultfds as well, by number, in case this process dies. May be null.
     std::function<void(int number, int uffd)> hold = nullptr;
     std::function<void(int number)> drop = nullptr;
+    PagerLog* log = nullptr;  // outlives the pager; for whoever takes over. May be null.
   };
   // Listens at SOCKET, lazy-pages.socket in CRIU's work directory.
   static Result<std::unique_ptr<Pager>> start(const Settings& settings, const std::filesystem::path& socket);
+  // In the place of one that was killed, whose HISTORY is in SETTINGS.log. UFFDS are those that somebody held, by
+  // number; the processes stand still, or wait. All pages count as owed, and nothing is served yet. An error: what the
+  // processes lack is not known; UFFDS are as before.
+  static Result<std::unique_ptr<Pager>> take_over(const Settings& settings, const PagerHistory& history,
+                                                  std::map<int, ScopedFd>& uffds);
+  // Then: the process that was ID on the source has these, says the kernel.
+  void settle_present(SpaceId id, const PageRanges& present);
+  // From here on it serves, and who was waiting is heard again.
+  void begin_serving();
   ~Pager();  // stops
   Pager(const Pager&) = delete;
   Pager& operator=(const Pager&) = delete;
@@ -84,8 +95,9 @@ class Pager {
 
  private:
   struct Space {
-    int number = 0;  // counted from the first
-    SpaceId id;      // the one on the source: a fork's is its parent's
+    int number = 0;
+    SpaceId id;  // the one on the source: a fork's is its parent's
+    bool forked = false;
     Userfaultfd uffd;
     SlotTable table;
     std::map<uint64_t, Clock::time_point> retry;  // faults not served yet, by address
@@ -100,7 +112,10 @@ class Pager {
         arena_(store_.arena()),
         request_(settings.request),
         hold_(settings.hold),
-        drop_(settings.drop) {}
+        drop_(settings.drop),
+        log_(settings.log) {}
+  Result<> open_events();
+  void take_tables(bool with_log);
 
   // The connection of CRIU.
   void serve_criu();
@@ -110,17 +125,23 @@ class Pager {
   // The thread that serves.
   void serve();
   void read_events(Space& space);
-  void handle(Space& space, UserfaultEvent& event);
+  std::vector<int> write_down(const Space& space, const std::vector<UserfaultEvent>& events);
+  void handle(Space& space, UserfaultEvent& event, int child);
   void fault(Space& space, RemoteAddr page);
   void request_around(Space& space, RemoteAddr page);
-  void fork(Space& parent, Userfaultfd uffd);
+  void fork(Space& parent, Userfaultfd uffd, int number);
   void move(Space& space, const PageRange& from, RemoteAddr to);
   void unmap(Space& space, const PageRange& pages);
   void drop(Space& space, const PageRange& pages);
   void release(Space& space, const MoveLedger::Slots& slots);
   void fill();
   bool fill_region(Space& space, RemoteAddr start, SlotTable::Region& region);
+  int hold_as_new(int uffd);
+  void write_down(const PagerStep& step);
   void watch(Space& space);
+  Result<> replay(const PagerStep& step);
+  Result<> take_descriptors(std::map<int, ScopedFd>& uffds);
+  Space* space_numbered(int number);
   template <typename Which>
   void remove_spaces(Which which);
 
@@ -143,6 +164,7 @@ class Pager {
   const std::function<void(SpaceId, const PageRange&)> request_;
   const std::function<void(int, int)> hold_;
   const std::function<void(int)> drop_;
+  PagerLog* const log_;
   ScopedFd listener_;
   ScopedFd stop_event_;
   ScopedFd epoll_;
@@ -153,7 +175,8 @@ class Pager {
   std::condition_variable changed_;
   std::map<SpaceId, SlotTable> owed_;  // where owed pages of the source's addresses are to go
   std::list<std::unique_ptr<Space>> spaces_;
-  int spaces_seen_ = 0;
+  int numbers_ = 0;                                       // given out so far,
+  std::vector<int> free_numbers_;                         // and of those free again
   std::map<SpaceId, SlotTable> expected_;                 // of processes CRIU has not passed yet
   std::map<Slot, std::pair<SpaceId, RemoteAddr>> moved_;  // owed pages that are elsewhere than on the source
   std::set<Slot> requested_;

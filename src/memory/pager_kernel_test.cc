@@ -16,6 +16,8 @@
 
 #include "base/test_support.h"
 #include "base/unix_socket.h"
+#include "kernel/memory_maps.h"
+#include "kernel/pagemap_scan.h"
 #include "memory/pager.h"
 
 namespace godwit {
@@ -99,8 +101,7 @@ class Scene {
     go_ = ScopedFd(go[1]);
     store_ = must(PageStore::create(pages * kPageBytes));
     put();
-    pager_ = must(Pager::start({.store = *store_, .request = [this](SpaceId, const PageRange& range) { asked(range); }},
-                               directory_ / "lazy-pages.socket"));
+    pager_ = must(Pager::start(settings(), directory_ / "lazy-pages.socket"));
     pager_->begin();
     tell();
     must(pager_->await_spaces(in_ms(10000)));
@@ -116,8 +117,8 @@ class Scene {
     if (::write(go_.get(), "g", 1) != 1) throw std::runtime_error("pipe");
   }
   // Answers requests, and pushes the rest in a random order.
-  void start_source(uint64_t seed) {
-    source_ = std::jthread([this, seed] { run_source(seed); });
+  void start_source(uint64_t seed, bool push = true) {
+    source_ = std::jthread([this, seed, push] { run_source(seed, push); });
   }
   void stop_source() {
     {
@@ -125,12 +126,37 @@ class Scene {
       stopping_ = true;
     }
     if (source_.joinable()) source_.join();
+    stopping_ = false;
+    asked_.clear();
   }
   int wait() {
     int status = 0;
     ::waitpid(process_, &status, 0);
     process_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+  }
+  // The pager is killed, and another one takes its place. What had come and was not in its place is lost. Unless it is
+  // the LAST one, nothing comes but what is waited for.
+  void replace_pager(uint64_t seed, bool last) {
+    stop_source();
+    pager_.reset();
+    all_owed_ = true;
+    store_ = must(PageStore::create(pages_ * kPageBytes));
+    log_ = must(PagerLog::reopen(ScopedFd(::fcntl(log_->fd(), F_DUPFD_CLOEXEC, 0))));
+    must(log_->finish_reading());
+    std::map<int, ScopedFd> uffds;
+    for (const auto& [number, uffd] : held_) uffds[number] = ScopedFd(::fcntl(uffd.get(), F_DUPFD_CLOEXEC, 0));
+    pager_ = must(Pager::take_over(settings(), must(log_->history()), uffds));
+    pager_->settle_present(kSpace, present());
+    pager_->begin_serving();
+    if (last) pager_->begin_fill();
+    start_source(seed, last);
+  }
+  // Waits until the storm has asked for some pages.
+  void await_faults(uint64_t count) {
+    const Deadline deadline = in_ms(10000);
+    while (pager_->figures().faults < count && !pager_->await_complete(Clock::now()) && Clock::now() < deadline)
+      std::this_thread::yield();
   }
   void report() {
     const auto f = pager_->figures();
@@ -141,6 +167,24 @@ class Scene {
   PageStore& store() { return *store_; }
 
  private:
+  Pager::Settings settings() {
+    return {.store = *store_,
+            .request = [this](SpaceId, const PageRange& range) { asked(range); },
+            .hold = [this](int number, int uffd) { held_[number] = ScopedFd(::fcntl(uffd, F_DUPFD_CLOEXEC, 0)); },
+            .drop = [this](int number) { held_.erase(number); },
+            .log = log_.get()};
+  }
+  // Of the process itself: what is there where a userfaultfd is asked for missing pages.
+  PageRanges present() const {
+    PageRanges found;
+    const auto mappings = read_smaps(process_);
+    const auto scan = PagemapScan::open(process_);
+    if (!mappings || !scan) return found;  // it has ended
+    for (const Mapping& mapping : *mappings)
+      if (mapping.has_flag("um"))
+        (void)scan->find({.any_of = kPagePresent | kPageSwapped}, mapping.start, mapping.end, found);
+    return found;
+  }
   Kind kind(uint64_t page) const { return all_stored_ ? Kind::kStored : kind_of_page(page); }
   void put() {
     std::vector<RegionMap> maps;
@@ -161,11 +205,11 @@ class Scene {
     std::lock_guard lock(mutex_);
     for (uint64_t i = 0; i < range.pages; ++i) asked_.push_back((range.start - kBase) / kPageBytes + i);
   }
-  void run_source(uint64_t seed) {
+  void run_source(uint64_t seed, bool push) {
     std::mt19937_64 random(seed);
     std::vector<uint64_t> owed;
-    for (uint64_t page = 0; page < pages_; ++page)
-      if (kind(page) == Kind::kOwed) owed.push_back(page);
+    for (uint64_t page = 0; page < pages_ && push; ++page)
+      if (kind(page) == Kind::kOwed || (all_owed_ && kind(page) == Kind::kStored)) owed.push_back(page);
     std::shuffle(owed.begin(), owed.end(), random);
     std::vector<std::byte> bytes(kPageBytes);
     for (size_t next = 0;;) {
@@ -190,7 +234,10 @@ class Scene {
 
   const uint64_t pages_;
   const bool all_stored_;
+  bool all_owed_ = false;
   ScopedDirectory directory_;
+  std::unique_ptr<PagerLog> log_ = must(PagerLog::create(""));
+  std::map<int, ScopedFd> held_;  // as memory_keeper does
   ScopedFd go_;
   pid_t process_ = -1;
   std::unique_ptr<PageStore> store_;
@@ -335,6 +382,62 @@ TEST(Pager, StormOfMappingsAndForksReadsWhatItShould) {
     EXPECT_EQ(scene.pager().figures().pages_refused, 0u);
     scene.report();
   }
+}
+
+// Nothing is known then but the log, the kernel's word and the source.
+TEST(Pager, StormGoesOnWithAnotherPagerWhenOneIsKilled) {
+  for (int round = 0; round < 4; ++round) {
+    const uint64_t seed = std::random_device()();
+    std::printf("  seed %lu\n", seed);
+    constexpr uint64_t kPages = 8192;
+    Scene scene(kPages, [&] {
+      Storm storm{.random = std::mt19937_64(seed), .pages = {}};
+      for (uint64_t page = 0; page < kPages; ++page)
+        storm.pages[kBase.value + page * kPageBytes] = {.mapped = true, .origin = origin_of(page)};
+      for (int i = 0; i < 3000; ++i)
+        if (!storm.step(0)) return false;
+      return storm.all();
+    });
+    scene.start_source(seed, false);
+    if (round % 2 == 0) scene.pager().begin_fill();
+    scene.tell();
+    constexpr int kKills = 8;
+    for (int kill = 1; kill <= kKills; ++kill) {
+      scene.await_faults(100);
+      scene.report();
+      scene.replace_pager(seed + kill, kill == kKills);
+    }
+    EXPECT_EQ(scene.wait(), 0);
+    EXPECT_TRUE(scene.pager().await_complete(in_ms(20000)));
+    scene.report();
+  }
+}
+
+TEST(Pager, ALogThatDoesNotFitTheUserfaultfdsIsRefused) {
+  Scene scene(2048, [] { return true; });
+  auto log = must(PagerLog::create(""));
+  log->map(kSpace, {});
+  log->step({.kind = PagerStep::Kind::kSpace, .number = 0, .to = kSpace, .pages = {}, .place = {}});
+  auto taken = [&](const PagerHistory& history, int number) {
+    std::map<int, ScopedFd> uffds;
+    uffds[number] = ScopedFd(::fcntl(0, F_DUPFD_CLOEXEC, 0));
+    auto fresh = must(PageStore::create(kRegionBytes));
+    return Pager::take_over({.store = *fresh, .request = [](SpaceId, const PageRange&) {}}, history, uffds).has_value();
+  };
+  const PagerHistory good = must(log->history());
+  EXPECT_FALSE(taken(good, 1));  // another one than is known
+  PagerHistory odd = good;
+  odd.steps.push_back(odd.steps[0]);
+  EXPECT_FALSE(taken(odd, 0));
+  odd = good;
+  odd.steps[0].to = kSpace + 1;
+  EXPECT_FALSE(taken(odd, 0));
+  odd = good;
+  odd.steps.push_back({.kind = PagerStep::Kind::kFork, .number = 3, .to = 4, .pages = {}, .place = {}});
+  EXPECT_FALSE(taken(odd, 0));
+  odd = good;
+  odd.steps.clear();
+  EXPECT_FALSE(taken(odd, 0));
 }
 
 // mremap tells first that memory has moved, and once that has been read, that nothing is left where it was. Another

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/identifier.h"
 #include "base/log.h"
 
@@ -31,29 +32,11 @@ constexpr size_t kQuotaFilesMax = 8;
 
 std::string hash(std::string_view text) { return fmt::format("{:016x}", XXH64(text.data(), text.size(), 0)); }
 
-std::string hex(std::string_view bytes) {
-  std::string text;
-  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return text;
-}
-
-Result<std::string> from_hex(std::string_view text) {
-  std::string bytes;
-  for (size_t i = 0; i < text.size(); i += 2) {
-    unsigned value = 0;
-    const char* end = text.data() + std::min(i + 2, text.size());
-    if (std::from_chars(text.data() + i, end, value, 16).ptr != text.data() + i + 2)
-      return fail("odd hexadecimal text");
-    bytes += static_cast<char>(value);
-  }
-  return bytes;
-}
-
 std::string facts_text(const JournalFacts& facts) {
   json ports = json::array();
   for (const JournalPort& port : facts.ports)
     ports.push_back(
-        {{"name", port.name}, {"index", port.index}, {"bridge", port.bridge}, {"settings", hex(port.settings)}});
+        {{"name", port.name}, {"index", port.index}, {"bridge", port.bridge}, {"settings", to_hex(port.settings)}});
   json quota = json::array();
   for (const auto& [file, value] : facts.cpu_quota) quota.push_back({file.string(), value});
   const json value = {{"side", facts.source ? "source" : "target"},
@@ -66,7 +49,7 @@ std::string facts_text(const JournalFacts& facts) {
                       {"freezer", facts.freezer.string()},
                       {"ports", ports},
                       {"cpu_quota", quota},
-                      {"network", hex(facts.network)}};
+                      {"network", to_hex(facts.network)}};
   return value.dump(-1, ' ', true);
 }
 

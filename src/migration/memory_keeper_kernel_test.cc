@@ -4,7 +4,11 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+
+#include <algorithm>
+#include <thread>
 
 #include "base/file.h"
 #include "base/subprocess.h"
@@ -118,6 +122,115 @@ TEST(MemoryKeeper, FreezesTheContainerOfAnAgentThatDiesAndHoldsOnUntilItEnds) {
     ::kill(container.pid(), SIGKILL);
     container.wait();
     EXPECT_TRUE(token.is_let_go());
+  }
+}
+
+// A container that is guarded, and an agent that was killed.
+class MemoryKeeperTakeover : public testing::Test {
+ protected:
+  MemoryKeeperTakeover() {
+    must(write_file(directory_ / "cgroup.freeze", ""));
+    const ScopedFd log(::memfd_create("log", MFD_CLOEXEC));
+    must(write_all(log.get(), "what was"));
+    Agent agent([&](MemoryKeeper& keeper) {
+      must(keeper.be_found_at(socket_, kId));
+      keeper.hold_log(log.get());
+      keeper.hold(0, zero_.fd());
+      keeper.hold(70, other_.fd());
+      keeper.drop(1);
+      must(keeper.guard(container_.pid(), directory_.path()));
+    });
+    zero_.keep_no_longer();
+    other_.keep_no_longer();
+    agent.kill();
+  }
+  bool await_frozen() {
+    return await([&] { return must(read_file(directory_ / "cgroup.freeze")) == "1"; });
+  }
+
+  static constexpr const char* kId = "00112233445566aa";
+  ScopedDirectory directory_;
+  const std::filesystem::path socket_ = directory_ / "keeper.sock";
+  TestProcess container_{[] { ::pause(); }};
+  Token zero_, other_;
+};
+
+TEST_F(MemoryKeeperTakeover, TheNextAgentGetsAllThatIsHeld) {
+  MemoryKeeper::Kept kept;
+  auto keeper = must(MemoryKeeper::find(socket_, kId, kept));
+  EXPECT_TRUE(await_frozen());
+  std::string said(64, '\0');
+  said.resize(static_cast<size_t>(std::max<ssize_t>(0, ::pread(kept.log.get(), said.data(), said.size(), 0))));
+  EXPECT_EQ(said, "what was");
+  ASSERT_EQ(kept.uffds.size(), 2u);
+  EXPECT_TRUE(kept.uffds.contains(0) && kept.uffds.contains(70));
+  kept.uffds.clear();
+  keeper->drop(70);
+  EXPECT_TRUE(other_.is_let_go());
+  EXPECT_TRUE(zero_.is_held());
+  keeper->done();
+  EXPECT_TRUE(zero_.is_let_go());
+}
+
+TEST_F(MemoryKeeperTakeover, TheOneAfterItAsWell) {
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(await_frozen());
+    must(write_file(directory_ / "cgroup.freeze", "0"));
+    MemoryKeeper::Kept kept;
+    auto keeper = must(MemoryKeeper::find(socket_, kId, kept));
+    EXPECT_EQ(kept.uffds.size(), 2u);
+    must(write_file(directory_ / "cgroup.freeze", ""));
+  }
+  EXPECT_TRUE(await_frozen());  // again, since the last one is gone
+  EXPECT_TRUE(zero_.is_held());
+}
+
+TEST_F(MemoryKeeperTakeover, WhoAsksForAnotherMigrationGetsNothing) {
+  MemoryKeeper::Kept kept;
+  EXPECT_FALSE(MemoryKeeper::find(socket_, "00112233445566ab", kept));
+  EXPECT_TRUE(kept.uffds.empty() && !kept.log);
+  EXPECT_TRUE(MemoryKeeper::find(socket_, kId, kept));
+}
+
+TEST_F(MemoryKeeperTakeover, WhoSaysSomethingElseFirstGetsNothing) {
+  for (const std::string& odd : {std::string("take"), std::string("take 00112233445566aa "), std::string("done"),
+                                 std::string("drop 0"), std::string(8191, 'x'), std::string(20'000, 'x')}) {
+    const ScopedFd stranger = must(connect_unix(socket_, SOCK_SEQPACKET));
+    (void)send_packet(stranger.get(), odd);
+    EXPECT_FALSE(receive_packet(stranger.get())) << odd.substr(0, 40);
+  }
+  {
+    const ScopedFd silent = must(connect_unix(socket_, SOCK_SEQPACKET));
+  }
+  MemoryKeeper::Kept kept;
+  EXPECT_TRUE(MemoryKeeper::find(socket_, kId, kept));
+  EXPECT_EQ(kept.uffds.size(), 2u);
+}
+
+TEST_F(MemoryKeeperTakeover, AnotherUserGetsNothing) {
+  must(run_checked({.argv = {"/bin/chmod", "0777", socket_.string(), directory_.path().string()}},
+                   std::chrono::seconds(10)));
+  TestProcess stranger([&] {
+    if (::setresuid(65534, 65534, 65534) != 0) ::_exit(9);
+    MemoryKeeper::Kept kept;
+    ::_exit(MemoryKeeper::find(socket_, kId, kept) ? 1 : 0);
+  });
+  EXPECT_EQ(stranger.wait(), 0);
+}
+
+TEST(MemoryKeeper, AKeeperThatSaysSomethingOddIsNotBelieved) {
+  const ScopedDirectory directory;
+  const ScopedFd listener = must(listen_unix(directory / "s", SOCK_SEQPACKET));
+  for (const auto& [odd, descriptors] :
+       {std::pair("held x", 1), std::pair("held -1", 1), std::pair("held 1", 0), std::pair("held 1 ", 1),
+        std::pair("log", 2), std::pair("end", 1), std::pair("", 0), std::pair("more", 1)}) {
+    std::jthread keeper([&] {
+      const ScopedFd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      (void)receive_packet(connection.get());
+      (void)send_packet(connection.get(), odd, std::vector<int>(descriptors, 0));
+    });
+    MemoryKeeper::Kept kept;
+    EXPECT_FALSE(MemoryKeeper::find(directory / "s", "x", kept)) << odd;
   }
 }
 

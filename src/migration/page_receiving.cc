@@ -62,12 +62,18 @@ bool PageReceiving::resume(std::unique_ptr<DataConnection> connection) {
   const auto owed = pager_->owed_pages();
   std::lock_guard lock(mutex_);
   connection->set_idle_limit(kSilenceMax);
-  broken_.push_back(std::move(connections_[streams_]));
+  if (connections_[streams_]) broken_.push_back(std::move(connections_[streams_]));
   connections_[streams_] = std::move(connection);
   failure_.reset();
   requests_.assign(owed.begin(), owed.end());
   serve_requests(*connections_[streams_]);
   return true;
+}
+
+void PageReceiving::begin_without_connections() {
+  std::lock_guard lock(mutex_);
+  applied_ = true;
+  failure_ = Error("the agent that had the connections was killed");
 }
 
 Result<> PageReceiving::receive(uint32_t stream) {

@@ -45,6 +45,9 @@ class PageReceiving {
   // on it. False: nothing has failed, or it is another channel.
   bool resume(std::unique_ptr<DataConnection> connection);
 
+  // In place of all connections, which an agent had that was killed: the maps were here, and resume() is what comes.
+  void begin_without_connections();
+
   // Waits until the map of the freeze has been applied; the spaces it names. An error: it will not come.
   Result<std::vector<SpaceId>> await_map(Deadline deadline);
   // Asks the source for owed pages; never blocks.

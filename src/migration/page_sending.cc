@@ -230,22 +230,27 @@ pid_t PageSending::pid_of(SpaceId space) const {
 }
 
 uint64_t PageSending::bytes_on_wire() const {
-  uint64_t bytes = requests_->connection().bytes_sent() + earlier_.bytes;
+  uint64_t bytes = requests_->connection().bytes_sent();
   for (const auto& stream : streams_) bytes += stream->connection().bytes_sent();
-  return bytes;
+  std::lock_guard lock(mutex_);
+  return bytes + earlier_.bytes + (answering_ ? answering_->counts().bytes : 0);
 }
 
 PageCounts PageSending::counts() const {
   PageCounts counts = requests_->counts();
-  counts += earlier_;
   for (const auto& stream : streams_) counts += stream->counts();
+  {
+    std::lock_guard lock(mutex_);
+    counts += earlier_;
+    if (answering_) counts += answering_->counts();
+  }
   counts.bytes = bytes_on_wire();
   return counts;
 }
 
 std::optional<Error> PageSending::failure() const {
   std::lock_guard lock(mutex_);
-  return failure_;
+  return answering_ && !failure_ ? answering_->failure() : failure_;
 }
 
 // The first one counts; what others then meet is its consequence.
@@ -264,25 +269,29 @@ void PageSending::cancel() {
   if (limit_) limit_->cancel();
   for (const auto& stream : streams_) stream->connection().cancel();
   requests_->connection().cancel();
+  std::lock_guard lock(mutex_);
+  if (answering_) answering_->cancel();
 }
 
 void PageSending::resume(std::unique_ptr<DataConnection> connection) {
   cancel();
   threads_.clear();
-  connection->set_idle_limit(kRequestsMayPauseFor);
-  PageCounts broken = requests_->counts();
-  broken.bytes = requests_->connection().bytes_sent();
-  requests_ = std::make_unique<Stream>(std::move(connection), kUnpacked, nullptr, nullptr);
-  earlier_ += broken;
+  auto answering = std::make_unique<PageAnswering>(std::move(connection), pids_, limit_);
   std::lock_guard lock(mutex_);
+  if (answering_) {
+    answering_->end();
+    earlier_ += answering_->counts();
+  }
+  std::swap(answering_, answering);
   failure_.reset();
-  threads_.emplace_back([this] { answer_requests(); });
 }
 
 void PageSending::end() {
   ending_ = true;
   cancel();
   threads_.clear();
+  std::lock_guard lock(mutex_);
+  if (answering_) answering_->end();
 }
 
 }  // namespace godwit

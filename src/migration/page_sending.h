@@ -17,6 +17,7 @@
 #include "base/page.h"
 #include "base/result.h"
 #include "memory/owed_pages.h"
+#include "migration/page_answering.h"
 #include "migration/page_frames.h"
 #include "transport/data_connection.h"
 #include "transport/rate_limit.h"
@@ -75,7 +76,8 @@ class PageSending {
   // What ended it before its time, if something did.
   std::optional<Error> failure() const;
   void cancel();
-  // After a failure, once owed pages were being sent: on CONNECTION the target asks for all that it still lacks.
+  // After a failure, once owed pages were being sent: on CONNECTION the target asks for all that it still lacks. That
+  // may be more than was owed at the freeze, if its agent was killed.
   void resume(std::unique_ptr<DataConnection> connection);
   // Stops pushing and answering without an error: the target has said that nothing is owed any more.
   void end();
@@ -97,9 +99,10 @@ class PageSending {
   std::map<SpaceId, pid_t> pids_;  // constant once threads run
   std::atomic<bool> ending_ = false;
   std::atomic<bool> pushing_ = false;
-  PageCounts earlier_;  // on connections for requests that broke
 
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;                  // guards what follows
+  std::unique_ptr<PageAnswering> answering_;  // after the first failure
+  PageCounts earlier_;                        // of those before
   std::optional<Error> failure_;
   std::vector<std::jthread> threads_;
 };

@@ -9,6 +9,7 @@
 #include "network/detachment.h"
 #include "network/remove.h"
 #include "runtime/tcp_repair.h"
+#include "wire/hello.h"
 
 namespace godwit {
 
@@ -73,17 +74,51 @@ SourceStep SourceRecovery::after(const peer::OutcomeReply& reply) {
   if (!same_boot_) return lost_source_after_outcome(outcome);
   if (outcome == Outcome::kRunning && !Runc(host_.runc).exists(record_.facts.container))
     return SourceStep::kRemove;  // somebody has removed the copy here; what is left is its network
-  if (outcome == Outcome::kRunning && !complete)
-    say("postcopy-paused", "the container is on " + peer +
-                               " and lacks memory that only the copy here has; it cannot go on there. The copy here "
-                               "stays frozen");
+  if (outcome == Outcome::kRunning && !complete) send_memory(reply);
   if (outcome == Outcome::kOngoing) say("outcome", peer + " has not decided yet. The copy here stays frozen");
   if (outcome == Outcome::kLost || outcome == Outcome::kUnknown)
     say("outcome", peer + " cannot tell what became of it: " + reply.detail() + ". The copy here stays frozen");
   return source_after_outcome(outcome, complete);
 }
 
+void SourceRecovery::send_memory(const peer::OutcomeReply& reply) {
+  const std::string& peer = record_.facts.peer;
+  if (!reply.has_pages())
+    return say("postcopy-paused", "the container is on " + peer +
+                                      " and lacks memory that only the copy here has; it cannot go on there. The copy "
+                                      "here stays frozen");
+  if (reply.pages().paused()) {
+    auto begun = reply.has_resume() ? answer_requests(reply.resume()) : fail(peer + " does not say where to");
+    if (!begun)
+      return say("postcopy-paused", "the container on " + peer + " waits for memory that cannot be sent: " +
+                                        begun.error().text() + ". The copy here stays frozen");
+  }
+  say("pages", "the container runs on " + peer + "; the rest of its memory follows");
+}
+
+// Over a connection as after a lost link: the target asks for all that it lacks.
+Result<> SourceRecovery::answer_requests(const peer::Resume& where) {
+  answering_.reset();
+  TRY_ASSIGN(const CgroupFreezer freezer, CgroupFreezer::open(record_.facts.freezer));
+  TRY_ASSIGN(const bool frozen, freezer.is_frozen());
+  if (!frozen) return fail("the copy here is not frozen any more");
+  TRY_ASSIGN(const auto pids, proc::processes_in_cgroup(record_.facts.freezer));
+  std::map<SpaceId, pid_t> processes;
+  for (const pid_t pid : pids)
+    if (auto space = proc::innermost_pid(pid)) processes[static_cast<SpaceId>(*space)] = pid;
+  if (where.channel() == 0 || where.channel() >= wire::kFilesChannel) return fail("an odd channel");
+  const wire::Hello hello{.channel = static_cast<uint16_t>(where.channel()),
+                          .want_plain = !host_.data_encryption,
+                          .migration_id = record_.facts.id,
+                          .token = where.data_token()};
+  TRY_ASSIGN(auto connection, DataConnection::connect(*tls_, where.data_address(), record_.facts.peer, hello,
+                                                      Clock::now() + kAnswersWithin));
+  answering_ = std::make_unique<PageAnswering>(std::move(connection), processes, nullptr);
+  return {};
+}
+
 bool SourceRecovery::end(SourceStep step) {
+  answering_.reset();
   if (step == SourceStep::kRollBack) roll_back();
   if (step == SourceStep::kRemove) remove_here();
   check(journal_.remove());

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,6 +18,13 @@
 
 namespace godwit {
 
+// Where memory_keeper is found, in the migration's directory: as long as memory is missing, and then, for as long as it
+// has not been told to end.
+inline std::filesystem::path keeper_socket(const std::filesystem::path& directory) { return directory / "keeper.sock"; }
+inline std::filesystem::path keeper_socket_when_done(const std::filesystem::path& directory) {
+  return directory / "keeper.done";
+}
+
 class TargetMemory {
  public:
   struct Settings {
@@ -25,9 +33,29 @@ class TargetMemory {
     std::filesystem::path socket;      // lazy-pages.socket in CRIU's work directory
     std::filesystem::path keeper;      // the helper program
     std::function<void()> on_failure;  // pages will not come any more; from a thread of its own
+    // For the next agent, if this one is killed: where it finds the keeper, and what it then knows.
+    std::filesystem::path directory;
+    std::string id;
+    std::string token;
   };
   static Result<std::unique_ptr<TargetMemory>> create(Settings settings);
-  ~TargetMemory();  // cuts the links; what the container still misses is lost with it, so not before it is done
+
+  struct Orphan {
+    std::filesystem::path directory;
+    std::string id;
+    pid_t first_process = 0;  // the container's
+    std::filesystem::path cgroup;
+    uint64_t bytes_max = 0;
+  };
+  // The memory of a container whose agent was killed; it stands still. All that it lacks is owed, it is paused(), and
+  // the container may go on. An error: what it lacks is not known any more; nothing has been changed.
+  static Result<std::unique_ptr<TargetMemory>> take_over(const Orphan& orphan);
+  // Cuts the links. If it is not done, the container is frozen, and the next agent may take over.
+  ~TargetMemory();
+
+  // Of the connection for requests.
+  uint32_t request_channel() const { return streams_ + 1; }
+  const std::string& token() const { return token_; }
 
   bool accept(std::unique_ptr<DataConnection> connection) { return receiving_->accept(std::move(connection)); }
 
@@ -43,9 +71,11 @@ class TargetMemory {
   Result<> await_pages(bool all, std::chrono::milliseconds limit);
   // The tasks, of which PID is the first, are about to run in the cgroup FREEZER. If this agent dies from here on while
   // memory is missing, they are frozen.
-  Result<> guard(pid_t pid, const std::filesystem::path& freezer) { return keeper_->guard(pid, freezer); }
+  Result<> guard(pid_t pid, const std::filesystem::path& freezer);
   // The tasks run.
   void begin_fill();
+  // What the source is told that asks.
+  void describe(peer::OutcomeReply& reply);
   // Waits up to LIMIT for a change worth telling.
   peer::PagesLeftReply progress(std::chrono::milliseconds limit);
 
@@ -55,8 +85,16 @@ class TargetMemory {
 
  private:
   TargetMemory() = default;
+  Pager::Settings pager_settings();
+  void end_keeper();
+  Result<> settle_present(const Orphan& orphan);
 
+  std::filesystem::path directory_;
+  uint32_t streams_ = 1;
+  std::string token_;
+  std::unique_ptr<PagerLog> log_;
   std::unique_ptr<MemoryKeeper> keeper_;
+  std::once_flag keeper_ended_;
   std::unique_ptr<PageStore> store_;
   std::unique_ptr<PageReceiving> receiving_;
   std::unique_ptr<Pager> pager_;

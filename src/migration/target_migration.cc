@@ -266,7 +266,10 @@ Result<> TargetMigration::prepare_memory(uint32_t streams) {
                                             .bytes_max = host_.image_bytes_max,
                                             .socket = directory() / "work" / "lazy-pages.socket",
                                             .keeper = host_.memory_keeper,
-                                            .on_failure = [this] { stop_receiving(); }}));
+                                            .on_failure = [this] { stop_receiving(); },
+                                            .directory = directory(),
+                                            .id = id(),
+                                            .token = token_}));
   return {};
 }
 
@@ -678,7 +681,7 @@ peer::OutcomeReply TargetMigration::outcome() const {
   if (state_ != State::kRunning && state_ != State::kFinished) return reply;
   reply.set_outcome(peer::OutcomeReply::RUNNING);
   if (state_ == State::kRunning && memory_) {
-    *reply.mutable_pages() = memory_->progress(std::chrono::milliseconds(0));
+    memory_->describe(reply);
   } else {
     reply.mutable_pages()->set_done(true);
   }

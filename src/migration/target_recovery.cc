@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "base/file.h"
@@ -17,6 +18,7 @@
 #include "network/announce.h"
 #include "network/link_message.h"
 #include "network/remove.h"
+#include "transport/data_listener.h"
 
 namespace godwit {
 
@@ -26,6 +28,8 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kHelpersEndWithin = 60s;
+constexpr auto kFreezesWithin = 10s;
+constexpr auto kProgress = 200ms;
 constexpr const char* kKilled = "Restoring FAILED";  // CRIU's last word when it has killed what it restored
 
 Result<> put_on_bridge(const JournalPort& port) {
@@ -71,6 +75,20 @@ bool lacks_memory(const fs::path& cgroup) {
   return false;
 }
 
+// As TargetMemory::guard() wrote it down. Nothing if the process has ended.
+static std::optional<ContainerState> guarded_container(const fs::path& directory) {
+  const auto text = read_file(directory / "guarded", 8192);
+  if (!text) return std::nullopt;
+  const size_t space = text->find(' ');
+  ContainerState container;
+  container.pid = std::atoi(text->c_str());
+  if (space == std::string::npos || container.pid <= 0) return std::nullopt;
+  container.freezer_cgroup = text->substr(space + 1);
+  const auto pids = proc::processes_in_cgroup(container.freezer_cgroup);
+  if (!pids || std::ranges::find(*pids, container.pid) == pids->end()) return std::nullopt;
+  return container;
+}
+
 TargetRecovery::TargetRecovery(const Host& host, StoredRecord record, JournalRecord journal)
     : host_(host),
       record_(std::move(record)),
@@ -89,7 +107,7 @@ TargetEvidence TargetRecovery::evidence() const {
           .container_exists = same_boot_ && Runc(host_.runc).exists(record_.facts.container)};
 }
 
-bool TargetRecovery::run(const std::stop_token&) {
+bool TargetRecovery::run(const std::stop_token& stop) {
   if (same_boot_) helpers_.await_end(Clock::now() + kHelpersEndWithin);
   const Outcome outcome = target_after_restart(evidence());
   if (outcome == Outcome::kAborted) undo();
@@ -100,11 +118,21 @@ bool TargetRecovery::run(const std::stop_token&) {
     say("outcome", "the agent of " + host_.node +
                        " was killed at the commit, and the container is not here: whether it "
                        "ran is not known");
+  {
+    std::lock_guard lock(mutex_);
+    outcome_ = outcome;
+  }
+  await_memory(stop);
+  std::lock_guard lock(mutex_);
+  // Else the next agent needs what is in the directory.
+  if (!memory_ && why_frozen_.empty()) remove_directory();
+  if (outcome == Outcome::kAborted) over_ = true;
+  return over_;
+}
+
+void TargetRecovery::remove_directory() const {
   (void)::umount2(directory().c_str(), MNT_DETACH);
   (void)::rmdir(directory().c_str());
-  std::lock_guard lock(mutex_);
-  outcome_ = outcome;
-  return over_ = outcome == Outcome::kAborted;
 }
 
 void TargetRecovery::undo() {
@@ -118,12 +146,72 @@ void TargetRecovery::undo() {
 void TargetRecovery::take_over() {
   if (record_.state != CommitState::kCommitted) check(journal_.note(CommitState::kCommitted));
   for (const JournalPort& port : record_.facts.ports) check(put_on_bridge(port));
+  // runC waits until the cgroup is frozen. It may not become so: a thread that changes mappings waits for a pager.
+  if (const auto guarded = guarded_container(directory())) {
+    if (auto given = give_memory(*guarded); given) return check(announce_recorded(record_.facts));
+  }
   const auto state = Runc(host_.runc).state(record_.facts.container);
   if (!state) return;  // it has ended, or was removed by hand, perhaps for want of memory: the source keeps its copy
   check(announce_recorded(record_.facts));
-  const bool complete = !lacks_memory(state->freezer_cgroup);
+  auto given = give_memory(*state);
+  if (given) return;
+  log::error("migration {}: the container's memory cannot be taken over: {}", record_.facts.id, given.error().text());
+  if (auto freezer = CgroupFreezer::open(state->freezer_cgroup)) check(freezer->freeze(Clock::now() + kFreezesWithin));
   std::lock_guard lock(mutex_);
-  complete_ = complete;
+  why_frozen_ = given.error().text();
+}
+
+// What is missing is not asked of the kernel alone: once the last userfaultfd is closed it says nothing of it any more.
+Result<> TargetRecovery::give_memory(const ContainerState& container) {
+  std::error_code error;
+  if (fs::exists(keeper_socket(directory()), error)) return take_memory_over(container);
+  if (!fs::exists(keeper_socket_when_done(directory()), error)) {
+    if (lacks_memory(container.freezer_cgroup)) return fail("nobody holds its userfaultfds");
+  } else {
+    MemoryKeeper::Kept kept;
+    if (auto keeper = MemoryKeeper::find(keeper_socket_when_done(directory()), record_.facts.id, kept)) {
+      TRY_ASSIGN(const CgroupFreezer freezer, CgroupFreezer::open(container.freezer_cgroup));
+      TRY(freezer.thaw());
+      (*keeper)->done();
+    }
+  }
+  std::lock_guard lock(mutex_);
+  left_.set_done(true);
+  return {};
+}
+
+// In this order: nothing runs before somebody gives it the pages that it touches.
+Result<> TargetRecovery::take_memory_over(const ContainerState& container) {
+  TRY_ASSIGN(std::shared_ptr<TargetMemory> memory, TargetMemory::take_over({.directory = directory(),
+                                                                            .id = record_.facts.id,
+                                                                            .first_process = container.pid,
+                                                                            .cgroup = container.freezer_cgroup,
+                                                                            .bytes_max = host_.image_bytes_max}));
+  TRY_ASSIGN(const CgroupFreezer freezer, CgroupFreezer::open(container.freezer_cgroup));
+  TRY(freezer.thaw());
+  std::error_code error;
+  fs::remove_all(directory() / "images", error);  // CRIU has read them; they are memory
+  log::info("migration {}: the container goes on; what memory it lacks is asked of {}", record_.facts.id,
+            record_.facts.peer);
+  std::lock_guard lock(mutex_);
+  memory_ = std::move(memory);
+  return {};
+}
+
+void TargetRecovery::await_memory(const std::stop_token& stop) {
+  std::shared_ptr<TargetMemory> memory;
+  {
+    std::lock_guard lock(mutex_);
+    memory = memory_;
+  }
+  while (memory && !stop.stop_requested()) {
+    const auto left = memory->progress(kProgress);
+    if (!left.done()) continue;
+    std::lock_guard lock(mutex_);
+    left_ = left;
+    memory_.reset();
+    return;
+  }
 }
 
 void TargetRecovery::remove_here() {
@@ -146,14 +234,33 @@ std::optional<peer::OutcomeReply> TargetRecovery::outcome() const {
   peer::OutcomeReply reply;
   reply.set_outcome(in_message(outcome_));
   reply.set_detail(text_);
-  if (outcome_ == Outcome::kRunning && complete_) reply.mutable_pages()->set_done(true);
+  if (outcome_ != Outcome::kRunning) return reply;
+  if (left_.done()) *reply.mutable_pages() = left_;
+  if (memory_) memory_->describe(reply);
   return reply;
+}
+
+bool TargetRecovery::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
+  std::lock_guard lock(mutex_);
+  return memory_ && memory_->paused() && hello.channel == memory_->request_channel() &&
+         equal_secret(hello.token, memory_->token()) &&
+         std::ranges::find(peer_names, record_.facts.peer) != peer_names.end();
+}
+
+bool TargetRecovery::accept_data(std::unique_ptr<DataConnection> connection) {
+  std::shared_ptr<TargetMemory> memory;
+  {
+    std::lock_guard lock(mutex_);
+    memory = memory_;
+  }
+  return memory && memory->resume(std::move(connection));
 }
 
 bool TargetRecovery::forget() {
   std::lock_guard lock(mutex_);
   if (outcome_ == Outcome::kOngoing) return false;
   check(journal_.remove());
+  if (!memory_) remove_directory();
   return over_ = true;
 }
 
@@ -164,13 +271,15 @@ Result<std::string> TargetRecovery::resolve(control::Side side) {
   if (outcome_ == Outcome::kOngoing) return fail("what is here is still being looked at; try again");
   if (side == control::TARGET) {
     if (!state) return fail("the container is not on " + host_.node);
-    if (lacks_memory(state->freezer_cgroup))
+    if (memory_) return fail("migration " + record_.facts.id + " goes on by itself: memory is still to come");
+    if (!left_.done())
       return fail("the container lacks memory that is on " + record_.facts.peer + " only: it cannot go on here");
   } else if (same_boot_) {
     remove_here();
   }
   if (side == control::SOURCE) outcome_ = Outcome::kAborted;  // the source may ask before it is told by hand
   check(journal_.remove());
+  if (!memory_) remove_directory();
   over_ = true;
   return side == control::TARGET ? "the copy on " + host_.node + " stays" : "nothing of it is left on " + host_.node;
 }
@@ -193,16 +302,21 @@ control::Migration TargetRecovery::status() const {
   status.set_role("target");
   status.set_peer(record_.facts.peer);
   const auto state = Runc(host_.runc).state(record_.facts.container);
-  const bool lacks = state && lacks_memory(state->freezer_cgroup);
   std::lock_guard lock(mutex_);
   const bool runs = outcome_ == Outcome::kRunning;
+  const bool lacks = runs && state && !left_.done();
+  if (runs && memory_) {
+    status.set_phase(memory_->paused() ? "postcopy-paused" : "pages");
+    status.set_ongoing(!over_);
+    return status;
+  }
   status.set_phase(runs && lacks ? "memory-missing" : phase_);
   status.set_ongoing(!over_ && !(runs && !lacks));
   if (runs && !lacks) status.set_outcome("migrated");
   if (outcome_ == Outcome::kAborted) status.set_outcome("rolled_back");
   status.set_error(runs && lacks ? "the agent was killed while memory was still to come: the container is frozen, and "
                                    "what it lacks is on " +
-                                       record_.facts.peer
+                                       record_.facts.peer + (why_frozen_.empty() ? "" : " (" + why_frozen_ + ")")
                                  : text_);
   return status;
 }

@@ -10,6 +10,7 @@
 #include "control.pb.h"
 #include "migration/journal.h"
 #include "peer.pb.h"
+#include "transport/data_connection.h"
 
 namespace godwit {
 
@@ -26,6 +27,11 @@ class UnfinishedMigration {
   virtual std::optional<peer::OutcomeReply> outcome() const { return std::nullopt; }
   // Of a target: the source has ended the migration. True: the record is gone.
   virtual bool forget() { return false; }
+  // Of a target: as TargetMigration's.
+  virtual bool accepts(const wire::Hello& /*hello*/, const std::vector<std::string>& /*peer_names*/) const {
+    return false;
+  }
+  virtual bool accept_data(std::unique_ptr<DataConnection> /*connection*/) { return false; }
 };
 
 // The record cannot be read: all is left as it is, and a person has to look.

@@ -46,7 +46,8 @@
 // If a connection is lost while pages are owed, the container on the target waits for them and the source keeps its
 // copy frozen. The source asks for the Outcome, over new connections; the answer holds what PagesLeft's would. Where
 // that says `paused`, the source opens a new connection of channel N+1 with the same token, and the target asks on it
-// for all that it still lacks, what the container waits for first.
+// for all that it still lacks, what the container waits for first. That may be memory that came in rounds, if its agent
+// was killed. An agent of the source that was started again finds address, channel and token in the answer's `resume`.
 //
 // Any other message in any state is a protocol error: answered with Failure, the connection closed.
 //

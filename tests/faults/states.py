@@ -23,6 +23,15 @@ def whereabouts(lab, name):
     return next(iter(found), "ended")
 
 
+def await_copies(lab, name, timeout_s=30, **wanted):
+    """Until the hosts that are named have the container in that status."""
+    end = time.monotonic() + timeout_s
+    while not wanted.items() <= copies(lab, name).items():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{copies(lab, name)}, not {wanted}")
+        time.sleep(0.05)
+
+
 def migrations(lab, node):
     return json.loads(lab.exec(node, "godwit", "status", "--json").stdout)["migrations"]
 
