@@ -478,11 +478,13 @@ TEST(Pager, MemoryThatMovesToWhereOtherMemoryHasJustLeftIsKept) {
   EXPECT_TRUE(scene.pager().await_complete(in_ms(10000)));
 }
 
-TEST(Pager, AProcessThatEndsWaitingForOwedPagesIsGivenUp) {
+// Its end is noticed when the next page comes for it.
+TEST(Pager, AProcessThatEndsWhilePagesAreOwedIsGivenUp) {
   Scene scene(2048, [] { return true; });
   scene.pager().begin_fill();
   scene.tell();
   EXPECT_EQ(scene.wait(), 0);
+  scene.start_source(1);
   EXPECT_TRUE(scene.pager().await_complete(in_ms(10000)));
 }
 
