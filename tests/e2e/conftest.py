@@ -64,10 +64,12 @@ def keep(lab):
         return container
 
     yield register
-    for container in kept:
-        for node in lab.nodes:
-            lab.exec(node, "runc", "delete", "--force", container.name, check=False)
-            lab.exec(node, "ip", "netns", "delete", container.name, check=False)
+    places = [(container, node) for container in kept for node in lab.nodes]
+    for container, node in places:
+        lab.exec(node, "runc", "delete", "--force", container.name, check=False)
+    # After all have ended: connections between them that nobody answers would keep the namespaces for a minute.
+    for container, node in places:
+        lab.exec(node, "ip", "netns", "delete", container.name, check=False)
 
 
 @pytest.fixture
