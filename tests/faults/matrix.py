@@ -41,10 +41,10 @@ def ends(before=None, commit=None, after=None, only=None, **exceptions):
 
 
 FAULTS = {
-    "source agent killed": Fault(do.kill_agent("node1"), ends(BACK, EITHER | FROZEN, THERE | FROZEN, pages=FROZEN),
+    "source agent killed": Fault(do.kill_agent("node1"), ends(BACK, EITHER | FROZEN, THERE | FROZEN, pages=THERE),
                                  modes=4),
     "target agent killed": Fault(do.kill_agent("node2"), ends(BACK, EITHER | FROZEN, THERE | FROZEN, connect=EITHER,
-                                                              pages=FROZEN), modes=4),
+                                                              pages=THERE), modes=4),
     "source CRIU killed": Fault(do.criu("node1"), ends(BACK, THERE, THERE, only=DUMPING), modes=2),
     "source runC killed": Fault(do.runc("node1", "checkpoint"), ends(BACK, THERE, THERE, only=DUMPING), modes=2),
     "target CRIU killed": Fault(do.criu("node2"), ends(BACK, BACK, only=RESTORING), modes=2),
