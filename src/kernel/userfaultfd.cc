@@ -42,6 +42,15 @@ Result<Userfaultfd::Copied> judge(int result, int code, int64_t moved, uint64_t 
   }
 }
 
+// The kernel looks first whether mappings change, and then for the mapping, without a lock between the two. One that
+// leaves in between is not found and yet still to be told of; asked again, the kernel says so.
+template <typename Ask>
+Result<Userfaultfd::Copied> ask_twice(Ask ask) {
+  Result<Userfaultfd::Copied> answer = ask();
+  if (answer && answer->outcome == Userfaultfd::Outcome::kNoRange && answer->pages == 0) return ask();
+  return answer;
+}
+
 UserfaultEvent event_of(const uffd_msg& message) {
   UserfaultEvent event;
   auto range = [](uint64_t start, uint64_t end) { return PageRange{{start}, (end - start) / kPageBytes}; };
@@ -86,19 +95,23 @@ Result<> check_userfaultfd() {
 }
 
 Result<Userfaultfd::Copied> Userfaultfd::copy(const PageRange& pages, const std::byte* contents) const {
-  uffdio_copy request{};
-  request.dst = pages.start.value;
-  request.src = reinterpret_cast<uint64_t>(contents);
-  request.len = pages.bytes();
-  const int result = ::ioctl(fd_.get(), UFFDIO_COPY, &request);
-  return judge(result, errno, request.copy, pages.bytes());
+  return ask_twice([&] {
+    uffdio_copy request{};
+    request.dst = pages.start.value;
+    request.src = reinterpret_cast<uint64_t>(contents);
+    request.len = pages.bytes();
+    const int result = ::ioctl(fd_.get(), UFFDIO_COPY, &request);
+    return judge(result, errno, request.copy, pages.bytes());
+  });
 }
 
 Result<Userfaultfd::Copied> Userfaultfd::zero(const PageRange& pages) const {
-  uffdio_zeropage request{};
-  request.range = {pages.start.value, pages.bytes()};
-  const int result = ::ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request);
-  return judge(result, errno, request.zeropage, pages.bytes());
+  return ask_twice([&] {
+    uffdio_zeropage request{};
+    request.range = {pages.start.value, pages.bytes()};
+    const int result = ::ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request);
+    return judge(result, errno, request.zeropage, pages.bytes());
+  });
 }
 
 void Userfaultfd::wake(const PageRange& pages) const {

@@ -49,7 +49,7 @@ Kind kind_of_page(uint64_t page) {
 }
 uint64_t origin_of(uint64_t page) { return kind_of_page(page) == Kind::kZero ? 0 : kBase.value + page * kPageBytes; }
 
-[[noreturn]] void restored(const std::filesystem::path& socket_path, int go, uint64_t bytes, uint64_t vmas,
+[[noreturn]] void restored(const std::filesystem::path& socket_path, int go, int ready, uint64_t bytes, uint64_t vmas,
                            const std::function<bool()>& body) {
   void* area = ::mmap(reinterpret_cast<void*>(kBase.value), bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
@@ -81,6 +81,7 @@ uint64_t origin_of(uint64_t page) { return kind_of_page(page) == Kind::kZero ? 0
   if (::send(socket, &finished, sizeof finished, 0) != sizeof finished) ::_exit(96);
   ::close(socket);
   // As at post-restore: nothing runs before it is said.
+  if (::write(ready, "r", 1) != 1) ::_exit(98);
   if (::read(go, &byte, 1) != 1) ::_exit(97);
   ::_exit(body() ? 0 : 1);
 }
@@ -90,21 +91,25 @@ class Scene {
  public:
   Scene(uint64_t pages, const std::function<bool()>& body, uint64_t vmas = 1, bool all_stored = false)
       : pages_(pages), all_stored_(all_stored) {
-    int go[2];
-    if (::pipe2(go, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+    int go[2], ready[2];
+    if (::pipe2(go, O_CLOEXEC) != 0 || ::pipe2(ready, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
     process_ = ::fork();
     if (process_ == 0) {
       ::close(go[1]);
-      restored(directory_ / "lazy-pages.socket", go[0], pages * kPageBytes, vmas, body);
+      restored(directory_ / "lazy-pages.socket", go[0], ready[1], pages * kPageBytes, vmas, body);
     }
     ::close(go[0]);
+    ::close(ready[1]);
     go_ = ScopedFd(go[1]);
+    const ScopedFd registered(ready[0]);
     store_ = must(PageStore::create(pages * kPageBytes));
     put();
     pager_ = must(Pager::start(settings(), directory_ / "lazy-pages.socket"));
     pager_->begin();
     tell();
     must(pager_->await_spaces(in_ms(10000)));
+    char byte;
+    if (::read(registered.get(), &byte, 1) != 1) throw std::runtime_error("the process has ended");
   }
   ~Scene() {
     stop_source();
