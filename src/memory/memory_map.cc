@@ -37,17 +37,16 @@ uint32_t kind_of(const RegionMap& map) {
 }
 
 void append_bits(const RegionBits& bits, std::string& out) {
-  for (size_t byte = 0; byte < kBitsBytes; ++byte) {
-    unsigned value = 0;
-    for (size_t bit = 0; bit < 8; ++bit) value |= bits.test(byte * 8 + bit) ? 1U << bit : 0U;
-    out.push_back(static_cast<char>(value));
-  }
+  char bytes[kBitsBytes];
+  for (size_t word = 0; word < kBitsBytes / 8; ++word)
+    wire::put_le(bytes + word * 8, uint64_t{(bits >> (word * 64) & RegionBits(UINT64_MAX)).to_ullong()});
+  out.append(bytes, sizeof bytes);
 }
 
 RegionBits bits_of(const char* bytes) {
   RegionBits bits;
-  for (size_t page = 0; page < kRegionPages; ++page)
-    if ((static_cast<unsigned char>(bytes[page / 8]) >> (page % 8) & 1U) != 0) bits.set(page);
+  for (size_t word = 0; word < kBitsBytes / 8; ++word)
+    bits |= RegionBits(wire::get_le<uint64_t>(bytes + word * 8)) << (word * 64);
   return bits;
 }
 

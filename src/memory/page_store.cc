@@ -1,6 +1,7 @@
 #include "memory/page_store.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "wire/frame.h"
 
@@ -63,60 +64,65 @@ Result<> PageStore::put_zero(SpaceId space, const PageRange& pages) {
   return {};
 }
 
+// In the freeze. A region that has arrived whole costs next to nothing.
 Result<> PageStore::apply_map(SpaceId space, std::span<const RegionMap> maps) {
-  SlotTable before;
+  SlotTable arrived;
   {
     std::lock_guard lock(mutex_);
     if (mapped_.contains(space)) return fail("a second map of the same process");
     if (auto found = arriving_.find(space); found != arriving_.end()) {
-      before = std::move(found->second);
+      arrived = std::move(found->second);
       arriving_.erase(found);
     }
   }
-  SlotTable after;
-  for (const RegionMap& map : maps) TRY(apply_region(map, before.find(map.start), after));
-  drop_all(before, after);
+  Mapped after;
+  for (const RegionMap& map : maps) TRY(apply_region(map, arrived, after));
+  drop_all(arrived);
   std::lock_guard lock(mutex_);
   mapped_[space] = std::move(after);
   return {};
 }
 
-Result<> PageStore::apply_region(const RegionMap& map, const SlotTable::Region* before, SlotTable& after) {
-  if (map.start.value % kRegionBytes != 0 || after.find(map.start) != nullptr) return fail("an odd region in a map");
-  if (map.present.none() || (before == nullptr && map.owed.none())) return {};
-  SlotTable::Region& region = after.region(map.start);
-  uint64_t missing = 0;
-  for (uint64_t i = 0; i < kRegionPages; ++i)
-    missing += map.owed.test(i) && (before == nullptr || (*before)[i] == kNoSlot) ? 1 : 0;
+Result<> PageStore::apply_region(const RegionMap& map, SlotTable& arrived, Mapped& after) {
+  if (map.start.value % kRegionBytes != 0 || after.table.find(map.start) != nullptr)
+    return fail("an odd region in a map");
+  const RegionBits owed = map.owed & map.present;
+  auto found = arrived.regions().extract(map.start.value);
+  if (!found.empty()) after.table.regions().insert(std::move(found));
+  if (owed.any()) after.table.region(map.start);
+  SlotTable::Region* region = after.table.find(map.start);
+  if (region == nullptr) return {};
+  const RegionBits known = slots_of(*region);
+  for_each_page(known & ~map.present, [&](uint64_t page) {
+    arena_.release((*region)[page]);
+    (*region)[page] = kNoSlot;
+  });
+  for_each_page(known & owed, [&](uint64_t page) { arena_.set_owed((*region)[page], true); });
   std::vector<Slot> fresh;
-  TRY(arena_.take(missing, true, fresh));
+  const RegionBits missing = owed & ~known;
+  TRY(arena_.take(missing.count(), true, fresh));
   auto next = fresh.begin();
-  for (uint64_t i = 0; i < kRegionPages; ++i) {
-    if (!map.present.test(i)) continue;
-    const Slot known = before == nullptr ? kNoSlot : (*before)[i];
-    region[i] = known;
-    if (!map.owed.test(i)) continue;
-    region[i] = known == kNoSlot ? *next++ : known;
-    arena_.set_owed(region[i], true);
+  for_each_page(missing, [&](uint64_t page) { (*region)[page] = *next++; });
+  if (owed.any()) {
+    SlotTable::Region& slots = after.owed.region(map.start);
+    for_each_page(owed, [&](uint64_t page) { slots[page] = (*region)[page]; });
   }
+  const RegionBits kept = (known & map.present) | owed;
+  after.regions.push_back({.start = map.start, .present = kept, .owed = owed});
+  after.pages += kept.count();
   return {};
 }
 
 // What has come and does not count.
-void PageStore::drop_all(SlotTable& table, SlotTable& kept) {
-  for (auto& [start, region] : table.regions()) {
-    const SlotTable::Region* still = kept.find({start});
-    for (uint64_t i = 0; i < kRegionPages; ++i) {
-      const Slot slot = (*region)[i];
-      if (slot != kNoSlot && (still == nullptr || (*still)[i] != slot)) arena_.release(slot);
-    }
-  }
+void PageStore::drop_all(SlotTable& table) {
+  for (auto& [start, region] : table.regions())
+    for (const Slot slot : *region)
+      if (slot != kNoSlot) arena_.release(slot);
 }
 
 void PageStore::end_maps() {
   std::lock_guard lock(mutex_);
-  SlotTable nothing;
-  for (auto& [space, table] : arriving_) drop_all(table, nothing);
+  for (auto& [space, table] : arriving_) drop_all(table);
   arriving_.clear();
 }
 
@@ -127,11 +133,9 @@ std::vector<SpaceId> PageStore::spaces() const {
   return ids;
 }
 
-SlotTable PageStore::take_table(SpaceId space) {
+PageStore::Mapped PageStore::take(SpaceId space) {
   std::lock_guard lock(mutex_);
-  SlotTable table = std::move(mapped_[space]);
-  mapped_[space] = {};
-  return table;
+  return std::exchange(mapped_[space], {});
 }
 
 }  // namespace godwit

@@ -33,9 +33,16 @@ class PageStore {
   // All maps have been applied: what came of processes that have none, because they have ended, is dropped.
   void end_maps();
 
-  // For the pager, after the maps: the spaces that have one, and what each consists of, which is then the pager's.
+  // What a space consists of at the freeze.
+  struct Mapped {
+    SlotTable table;
+    SlotTable owed;                  // that part of it
+    std::vector<RegionMap> regions;  // that have slots, and which pages of theirs have
+    uint64_t pages = 0;              // that have
+  };
+  // For the pager, after the maps: the spaces that have one, and the contents of each, once.
   std::vector<SpaceId> spaces() const;
-  SlotTable take_table(SpaceId space);
+  Mapped take(SpaceId space);
   SlotArena& arena() { return arena_; }
 
   uint64_t bytes_peak() const { return arena_.bytes_peak(); }
@@ -43,13 +50,13 @@ class PageStore {
  private:
   explicit PageStore(SlotArena arena) : arena_(std::move(arena)) {}
   Result<> check(SpaceId space, const PageRange& pages) const;
-  Result<> apply_region(const RegionMap& map, const SlotTable::Region* before, SlotTable& after);
-  void drop_all(SlotTable& table, SlotTable& kept);
+  Result<> apply_region(const RegionMap& map, SlotTable& arrived, Mapped& after);
+  void drop_all(SlotTable& table);
 
   SlotArena arena_;
   mutable std::mutex mutex_;  // guards the maps, not what the regions hold
   std::map<SpaceId, SlotTable> arriving_;
-  std::map<SpaceId, SlotTable> mapped_;
+  std::map<SpaceId, Mapped> mapped_;
 };
 
 }  // namespace godwit

@@ -46,7 +46,7 @@ class PageStoreTest : public testing::Test {
   }
   // '.' no slot, '?' owed, else the first byte of its contents.
   std::string state(SpaceId space, uint64_t pages) {
-    SlotTable table = store_->take_table(space);
+    SlotTable table = store_->take(space).table;
     std::string text;
     for (uint64_t i = 0; i < pages; ++i) {
       const Slot slot = table.get(page(i));

@@ -115,25 +115,15 @@ void Pager::wake() { ::eventfd_write(wake_.get(), 1); }
 
 void Pager::begin() {
   std::lock_guard lock(mutex_);
-  take_tables(log_ != nullptr);
+  take_tables();
+  if (log_ != nullptr)
+    for (const auto& [id, mapped] : expected_) log_->map(id, mapped.regions);
 }
 
-void Pager::take_tables(bool with_log) {
+void Pager::take_tables() {
   for (SpaceId id : store_.spaces()) {
-    SlotTable table = store_.take_table(id);
-    SlotTable& owed = owed_[id];
-    std::vector<RegionMap> maps;
-    for (const auto& [start, region] : table.regions()) {
-      RegionMap map{.start = {start}, .present = {}, .owed = {}};
-      for (uint64_t i = 0; i < kRegionPages; ++i) {
-        if ((*region)[i] == kNoSlot) continue;
-        map.present.set(i);
-        if (arena_.is_owed((*region)[i])) owed.region({start})[i] = (*region)[i];
-      }
-      if (with_log) maps.push_back(map);
-    }
-    if (with_log) log_->map(id, maps);
-    expected_[id] = std::move(table);
+    PageStore::Mapped& mapped = expected_[id] = store_.take(id);
+    owed_[id] = std::move(mapped.owed);
   }
   begun_ = true;
 }
@@ -175,10 +165,9 @@ Result<> Pager::add_space(SpaceId id, Userfaultfd uffd) {
   auto space = std::make_unique<Space>();
   space->id = id;
   space->uffd = std::move(uffd);
-  space->table = std::move(found->second);
+  space->table = std::move(found->second.table);
+  space->missing = found->second.pages;
   expected_.erase(found);
-  for (const auto& [start, region] : space->table.regions())
-    space->missing += kRegionPages - static_cast<uint64_t>(std::ranges::count(*region, kNoSlot));
   space->number = hold_as_new(space->uffd.fd());
   write_down({.kind = PagerStep::Kind::kSpace, .number = space->number, .to = id, .pages = {}, .place = {}});
   watch(*space);

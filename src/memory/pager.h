@@ -115,7 +115,7 @@ class Pager {
         drop_(settings.drop),
         log_(settings.log) {}
   Result<> open_events();
-  void take_tables(bool with_log);
+  void take_tables();
 
   // The connection of CRIU.
   void serve_criu();
@@ -177,7 +177,7 @@ class Pager {
   std::list<std::unique_ptr<Space>> spaces_;
   int numbers_ = 0;                                       // given out so far,
   std::vector<int> free_numbers_;                         // and of those free again
-  std::map<SpaceId, SlotTable> expected_;                 // of processes CRIU has not passed yet
+  std::map<SpaceId, PageStore::Mapped> expected_;         // of processes CRIU has not passed yet
   std::map<Slot, std::pair<SpaceId, RemoteAddr>> moved_;  // owed pages that are elsewhere than on the source
   std::set<Slot> requested_;
   bool blocked_ = false;  // something could not be installed just now

@@ -17,7 +17,7 @@ Result<std::unique_ptr<Pager>> Pager::take_over(const Settings& settings, const 
   for (const auto& [space, maps] : history.maps) TRY(settings.store.apply_map(space, maps));
   settings.store.end_maps();
   std::lock_guard lock(pager->mutex_);
-  pager->take_tables(false);
+  pager->take_tables();
   for (const PagerStep& step : history.steps) TRY(pager->replay(step));
   if (!pager->expected_.empty()) return fail("a process had not passed its userfaultfd yet");
   TRY(pager->take_descriptors(uffds));
@@ -32,9 +32,8 @@ Result<> Pager::replay(const PagerStep& step) {
     auto space = std::make_unique<Space>();
     space->number = step.number;
     space->id = step.to;
-    space->table = std::move(found->second);
-    for (const auto& [start, region] : space->table.regions())
-      space->missing += kRegionPages - static_cast<uint64_t>(std::ranges::count(*region, kNoSlot));
+    space->table = std::move(found->second.table);
+    space->missing = found->second.pages;
     expected_.erase(found);
     spaces_.push_back(std::move(space));
     return {};

@@ -18,6 +18,14 @@ inline RegionBits region_bits(uint64_t first, uint64_t count) {
 
 inline uint64_t page_in_region(RemoteAddr address) { return address.value % kRegionBytes / kPageBytes; }
 
+// Calls WORK(page) for each page of BITS, in order.
+template <typename Work>
+void for_each_page(const RegionBits& bits, Work work) {
+  if (bits.none()) return;
+  for (uint64_t page = 0; page < kRegionPages; ++page)
+    if (bits.test(page)) work(page);
+}
+
 // Calls WORK(start of region, bits) for each region that RANGES, sorted, touch; in order, each region once per range.
 template <typename Work>
 void for_each_region(const PageRanges& ranges, Work work) {

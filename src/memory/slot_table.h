@@ -1,6 +1,7 @@
 // Which slot holds, or will hold, the contents of each page of one address space: a page table of one level.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <memory>
@@ -10,6 +11,14 @@
 #include "memory/slot_arena.h"
 
 namespace godwit {
+
+// Which pages of a region have one.
+inline RegionBits slots_of(const std::array<Slot, kRegionPages>& region) {
+  if (std::ranges::find(region, kNoSlot) == region.end()) return ~RegionBits();
+  RegionBits bits;
+  for (uint64_t page = 0; page < kRegionPages; ++page) bits.set(page, region[page] != kNoSlot);
+  return bits;
+}
 
 class SlotTable {
  public:
