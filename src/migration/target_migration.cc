@@ -327,6 +327,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
 
 void TargetMigration::end_restore() {
   bridge_->refuse();
+  if (memory_ && memory_->failure()) bridge_->await_end(Clock::now() + 1s);  // see await_restored()
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended) restore_->kill();
   bridge_->await_end(Clock::now() + 20s);
@@ -374,7 +375,8 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   const Stopwatch restore_watch;
   memory_peak_bytes_ = work_->used_bytes();
   bridge_->release(CriuPoint::kNamespacesReady);
-  auto restored = bridge_->await(CriuPoint::kPostRestore, Clock::now() + host_.step_timeout);
+  auto restored = await_restored();
+  if (!restored && memory_ && memory_->failure()) return failed("transfer", *memory_->failure());
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
   if (tmpfs_) {
     if (auto here = tmpfs_->await_content(Clock::now() + host_.step_timeout); !here)
@@ -388,6 +390,17 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
   reply.set_memory_peak_bytes(memory_peak_bytes_);
   set_state(State::kRestored);
   return message;
+}
+
+// CRIU may itself wait for a page, which does not come any more when the memory has failed.
+Result<> TargetMigration::await_restored() {
+  const Deadline deadline = Clock::now() + host_.step_timeout;
+  for (;;) {
+    auto restored = bridge_->await(CriuPoint::kPostRestore, std::min(deadline, Clock::now() + 100ms));
+    if (restored) return {};
+    if (bridge_->failure() || (memory_ && memory_->failure()) || Clock::now() >= deadline)
+      return std::unexpected(std::move(restored.error()));
+  }
 }
 
 Result<> TargetMigration::take_huge_pages(const peer::SwitchOver& switch_over) {

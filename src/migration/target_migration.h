@@ -93,6 +93,7 @@ class TargetMigration {
   Result<> attach_network();
   Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
+  Result<> await_restored();
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;

@@ -108,12 +108,6 @@ LEFT_OUT = {
                              "the kernel of this machine has no netem to do it on purpose",
 }
 
-# Known faults of godwit.
-XFAIL = {
-    ("restore", "source agent killed", mode):
-        "CRIU waits for a page that is owed, and the target gives up only after limits.step_timeout_s; until then its "
-        "restored, frozen copy stays. The container runs on the source" for mode in ("hybrid", "postcopy")}
-
 # `make test`: some 40 s.
 FAST = {("rounds", "source agent killed", "precopy"), ("restore", "target agent killed", "hybrid"),
         ("dump", "source CRIU killed", "cold"), ("commit", "source agent killed", "precopy"),

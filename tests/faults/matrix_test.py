@@ -6,7 +6,7 @@ import pytest
 from tests.support import container as containers
 
 from .connection import OpenConnection
-from .matrix import FAST, FAULTS, FROZEN, SLOW, XFAIL, cells
+from .matrix import FAST, FAULTS, FROZEN, SLOW, cells
 from .scene import Scene
 from .states import assert_frozen_until_resolved, await_settled, whereabouts
 from .steps import BEFORE, STEPS
@@ -15,8 +15,6 @@ from .steps import BEFORE, STEPS
 def _cell(step, fault, mode):
     marks = [pytest.mark.fast] if (step, fault, mode) in FAST else []
     marks += [pytest.mark.slow] if fault in SLOW else []
-    if why := XFAIL.get((step, fault, mode)):
-        marks.append(pytest.mark.xfail(reason=why, strict=True))
     return pytest.param(step, fault, mode, id=f"{step}, {fault}, {mode}", marks=marks)
 
 
