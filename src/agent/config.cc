@@ -148,7 +148,7 @@ const std::vector<Rule>& rules() {
       {"runtime", "criu", GODWIT_TEXT(runtime.criu, absolute_path_or_empty, "")},
       {"runtime", "root", GODWIT_TEXT(runtime.root, absolute_path, "/run/runc")},
       {"runtime", "stream_log_dir", GODWIT_TEXT(runtime.stream_log_dir, absolute_path, "/var/log/godwit")},
-      {"limits", "migrations_max", GODWIT_INTEGER(limits.migrations_max, 8, 1, 1024)},
+      {"limits", "migrations_max", GODWIT_INTEGER(limits.migrations_max, 32, 1, 1024)},
       {"limits", "step_timeout_s",
        IntegerRule{[](Config& c, int64_t s) { c.limits.step_timeout = std::chrono::seconds(s); }, 60, 1, 86400}},
       {"limits", "idle_timeout_s",

@@ -34,7 +34,7 @@ TEST(Config, EverythingButThreeKeysHasADefault) {
   EXPECT_EQ(config->network.hold_bytes_max, 67108864u);
   EXPECT_EQ(config->runtime.root, "/run/runc");
   EXPECT_EQ(config->limits.step_timeout, std::chrono::seconds(60));
-  EXPECT_EQ(config->limits.migrations_max, 8);
+  EXPECT_EQ(config->limits.migrations_max, 32);
 }
 
 TEST(Config, EveryKeyArrivesInItsPlace) {
