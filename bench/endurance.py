@@ -1,0 +1,95 @@
+"""Many moves of one container back and forth, a client at work: errors, and what has grown on the hosts and in the
+kernel. The modes take turns."""
+
+import itertools
+import pathlib
+
+from tests.support import client as clients
+from tests.support import container as containers
+from tests.support import leftovers, table
+from tests.support.lab import CLIENT
+from tests.support.migration import migrate
+
+from .memory_common import median, other_node, quantile
+
+TITLE = "many moves of one container: errors, growth of the agents and of the kernel"
+REPEAT = 500
+MODES = ["auto", "hybrid", "precopy", "postcopy"]
+# Caches are filled and pools have their size by then.
+WARM_UP = 40
+
+
+def run(lab, options):
+    container = containers.start_echo(lab, "node1", output=False)
+    downtimes, errors = [], []
+    with clients.echo_client(lab.prefix(CLIENT), host=container.address) as client:
+        before = None
+        for number, mode in zip(range(options.repeat), itertools.cycle(MODES)):
+            if number == min(WARM_UP, options.repeat // 2):
+                before = _look(lab)
+            result = migrate(lab, container, other_node(container.node), mode=mode)
+            if result.migrated:
+                downtimes.append(result.report["downtime_ms"])
+            else:
+                errors.append(f"move {number + 1}, {mode}: {result.why()}")
+            if (number + 1) % 20 == 0 or errors:
+                options.say(f"{number + 1}/{options.repeat}, {len(errors)} errors: {_summary(_look(lab))}")
+            if len(errors) > 10:
+                break
+        if container.node != "node1":  # where it was when `before` was taken, whatever the numbers
+            migrate(lab, container, "node1")
+        after = _look(lab)
+        gap = client.mark("all")["max_latency_ms"]
+        client.stop()  # says what its requests got
+    container.remove(lab)
+    return {"moves": len(downtimes) + len(errors), "errors": errors, "downtime_ms": downtimes, "longest_gap_ms": gap,
+            "before": before, "after": after}
+
+
+def _look(lab):
+    return {node: _agent(lab.agent_pid(node)) | _counts(leftovers.snapshot(lab, node)) for node in lab.nodes} | {
+        "kernel": _kernel()}
+
+
+def _counts(inventory):
+    return {f"{kind}s": len(items) for kind, items in inventory.items()}
+
+
+def _agent(pid):
+    process = pathlib.Path(f"/proc/{pid}")
+    status = dict(line.split(":\t") for line in (process / "status").read_text().splitlines() if ":\t" in line)
+    return {"memory_kib": int(status["RssAnon"].split()[0]), "threads": int(status["Threads"]),
+            "descriptors": len(list((process / "fd").iterdir()))}
+
+
+def _kernel():
+    meminfo = dict(line.split(":") for line in pathlib.Path("/proc/meminfo").read_text().splitlines())
+    groups = [line.split() for line in pathlib.Path("/proc/cgroups").read_text().splitlines()[1:]]
+    return {"slab_kib": int(meminfo["SUnreclaim"].split()[0]),
+            "network_namespaces": _slab_objects("net_namespace"), "cgroups": sum(int(group[2]) for group in groups)}
+
+
+def _slab_objects(name):
+    for line in pathlib.Path("/proc/slabinfo").read_text().splitlines():
+        if line.startswith(name + " "):
+            return int(line.split()[1])
+    return 0
+
+
+def _summary(look):
+    nodes = [f"{node} {each['memory_kib']} KiB, {each['descriptors']} descriptors, {each['threads']} threads"
+             for node, each in look.items() if node != "kernel"]
+    return "; ".join(nodes)
+
+
+def show(result):
+    rows = []
+    for place, before in result["before"].items():
+        after = result["after"][place]
+        rows += [[f"{place}: {what.replace('_', ' ')}", str(before[what]), str(after[what])]
+                 for what in before]
+    text = table.render(rows, ["", f"after {WARM_UP} moves", f"after {result['moves']}"])
+    text += (f"  {result['moves']} moves, {len(result['errors'])} errors; downtime median "
+             f"{table.ms(median(result['downtime_ms']))}, p99 {table.ms(quantile(result['downtime_ms'], 0.99))}, longest "
+             f"client gap {table.ms(result['longest_gap_ms'])}\n")
+    return text + "".join(f"  {line}\n" for line in result["errors"])
