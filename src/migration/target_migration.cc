@@ -341,6 +341,23 @@ void TargetMigration::end_restore() {
 // --- Switch-over: the container stands still on the source ------------------------------------------------
 
 TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer::SwitchOver& switch_over) {
+  auto restored = try_restore(switch_over);
+  if (restored || restored.error().error.code() != ECANCELED) return restored;
+  if (auto first = first_failure()) return std::unexpected(std::move(*first));
+  return restored;
+}
+
+// Whatever fails ends the connections, see stop_receiving(); what others then say is its consequence.
+std::optional<TargetMigration::PhaseError> TargetMigration::first_failure() {
+  if (auto gone = bridge_->failure()) return criu_error("restore", Error(*gone));
+  std::optional<Error> failures[] = {memory_ ? memory_->failure() : std::nullopt,
+                                     tmpfs_ ? tmpfs_->failure() : std::nullopt};
+  for (std::optional<Error>& failure : failures)
+    if (failure && failure->code() != ECANCELED) return PhaseError{"transfer", std::move(*failure)};
+  return std::nullopt;
+}
+
+TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const peer::SwitchOver& switch_over) {
   auto failed = [](const std::string& step, Error error) {
     return std::unexpected(PhaseError{step, std::move(error)});
   };

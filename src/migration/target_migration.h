@@ -73,6 +73,8 @@ class TargetMigration {
   Phase<peer::TargetMessage> check(const peer::Preflight& preflight);
   Phase<peer::TargetMessage> prepare(const peer::Prepare& prepare);
   Phase<peer::TargetMessage> restore(const peer::SwitchOver& switch_over);
+  Phase<peer::TargetMessage> try_restore(const peer::SwitchOver& switch_over);
+  std::optional<PhaseError> first_failure();
   Phase<peer::TargetMessage> commit(const peer::Commit& commit);
   Phase<peer::TargetMessage> pages_left(const peer::PagesLeft& pages_left);
   Phase<peer::TargetMessage> finish(const peer::Finish& finish);

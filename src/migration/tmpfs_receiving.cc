@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <cctype>
+#include <thread>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "wire/little_endian.h"
 
 namespace godwit {
+
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -105,6 +108,11 @@ Result<> TmpfsReceiving::await(const bool& what, Deadline deadline) {
   return what ? Result<>() : result_;
 }
 
+std::optional<Error> TmpfsReceiving::failure() {
+  std::lock_guard lock(mutex_);
+  return result_ ? std::nullopt : std::optional(result_.error());
+}
+
 Result<> TmpfsReceiving::await_trees(Deadline deadline) { return await(trees_here_, deadline); }
 Result<> TmpfsReceiving::await_content(Deadline deadline) { return await(content_here_, deadline); }
 
@@ -172,10 +180,18 @@ Result<> TmpfsReceiving::end_content(const wire::FrameHeader& header) {
   return {};
 }
 
-// The size and the other limits that the container knows.
+// The size and the other limits that the container knows. Read-only is refused while a file is open for writing: a child
+// that this process forks for another migration has its files until it becomes another program.
 Result<> TmpfsReceiving::reconfigure(const Mount& mount) const {
+  constexpr auto kChildHasFiles = 2s;
   const unsigned long flags = MS_REMOUNT | kOwnFlags | (mount.options.read_only ? MS_RDONLY : 0);
-  if (::mount(nullptr, mount.path.c_str(), nullptr, flags, mount.options.at_last.c_str()) == 0) return {};
+  const Deadline deadline = Clock::now() + kChildHasFiles;
+  do {
+    if (::mount(nullptr, mount.path.c_str(), nullptr, flags, mount.options.at_last.c_str()) == 0) return {};
+    if (errno != EBUSY) break;
+    std::this_thread::sleep_for(1ms);
+    errno = EBUSY;
+  } while (Clock::now() < deadline);
   return fail_errno("setting the limits of a tmpfs to " + mount.options.at_last);
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,6 +44,7 @@ class TmpfsReceiving {
   Result<> await_trees(Deadline deadline);
   // All content is here.
   Result<> await_content(Deadline deadline);
+  std::optional<Error> failure();
   // The restored container has the mounts.
   void detach();
   void cancel();
