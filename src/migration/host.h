@@ -1,14 +1,17 @@
 // What a migration needs to know of the host it runs on; filled in from the agent's configuration.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "base/background_jobs.h"
+#include "base/turns.h"
 #include "control.pb.h"
 #include "migration/hooks.h"
 #include "network/cni.h"
@@ -39,6 +42,10 @@ struct Host {
   network::CniPaths cni;
   // What goes on when a migration is over.
   std::shared_ptr<BackgroundJobs> afterwards = std::make_shared<BackgroundJobs>();
+  // Of containers that leave at the same moment: a processor that others share makes each downtime longer. The target
+  // has as much to do in a switch-over as the source, and both may be one machine.
+  std::shared_ptr<Turns> preparations = std::make_shared<Turns>(std::max(2U, std::thread::hardware_concurrency()));
+  std::shared_ptr<Turns> switch_overs = std::make_shared<Turns>(std::max(1U, std::thread::hardware_concurrency() / 2));
 };
 
 }  // namespace godwit

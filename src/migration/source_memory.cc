@@ -23,6 +23,8 @@ constexpr double kDowntimeMsDefault = 50;
 constexpr uint32_t kRoundsDefault = 30;
 constexpr auto kLookForCancel = 20ms;
 constexpr auto kHeldWithin = 1s;  // freezing takes a fraction of a millisecond
+// What the container writes in fewer ms than these is not worth a round of its own.
+constexpr double kWaitWorthRounds = 20;
 // Rounds of fewer pages than this are not worth the pause before them.
 constexpr uint64_t kPagesOfLastRoundMin = 256;
 
@@ -91,7 +93,7 @@ void SourceMemory::use(PageSending::Settings settings) {
 
 // --- Rounds -----------------------------------------------------------------------------------------------------
 
-Result<> SourceMemory::run_rounds() {
+Result<> SourceMemory::run_rounds(const std::function<double()>& await_turn) {
   auto processes = [cgroup = settings_.cgroup] { return proc::processes_in_cgroup(cgroup); };
   TRY_ASSIGN(memory_, ContainerMemory::create(
                           {.processes = processes,
@@ -109,6 +111,7 @@ Result<> SourceMemory::run_rounds() {
   uint64_t pages = 0;
   auto scanned_at = Clock::now();
   TRY_ASSIGN(auto spaces, scan(pages));
+  uint32_t rounds_after_turn = 0;
   for (;;) {
     RoundFacts facts;
     const PageCounts before = counts();
@@ -124,8 +127,14 @@ Result<> SourceMemory::run_rounds() {
     sent.pages_zero -= before.pages_zero;
     sent.bytes -= before.bytes;
     note_round(facts, sent, ms_between(scanned_before, scanned_at), rule.estimated_downtime_ms());
+    if (rounds_after_turn > 0) {
+      if (--rounds_after_turn == 0) break;
+      continue;
+    }
     TRY_ASSIGN(const bool more, go_on(rule, verdict));
-    if (!more) break;
+    if (more) continue;
+    if (await_turn() < kWaitWorthRounds) break;
+    rounds_after_turn = 2;  // what was known to be written, then what has been written while it waited
   }
   // Flags that madvise has changed since they were learnt: what CRIU gets to read in place of smaps.
   TRY(memory_->learn());

@@ -54,8 +54,9 @@ class SourceMemory {
 
   // SETTINGS's codec, and its limit if there is none, are filled in here.
   void use(PageSending::Settings settings);
-  // The container runs. Returns when the switch-over should come.
-  Result<> run_rounds();
+  // The container runs. Returns when the switch-over should come. AWAIT_TURN is called when it could: the switch-overs
+  // of others may come first. It returns how many ms that has taken.
+  Result<> run_rounds(const std::function<double()>& await_turn);
   // The container is frozen. Tells CRIU, by files in LENS, what to leave out, and begins to send what is owed.
   Result<> freeze(const std::filesystem::path& lens);
   // Undo of everything: the processes as if nothing had happened, links cut. May be called at any time after use().

@@ -78,15 +78,28 @@ control::Report SourceMigration::run() {
 
 Step<> SourceMigration::migrate() {
   if (auto step = connect(); !step) return step;
-  if (auto step = check(); !step) return step;
-  if (auto step = prepare(); !step) return step;
-  if (auto step = rounds(); !step) return step;
+  {
+    const Turns::Turn turn = take_turn(*host_.preparations, "prepares");
+    if (auto step = check(); !step) return step;
+    if (auto step = prepare(); !step) return step;
+  }
+  std::optional<Turns::Turn> turn;
+  if (auto step = rounds(turn); !step) return step;
+  if (!turn) turn = take_turn(*host_.switch_overs, "switches over");
   if (auto step = freeze(); !step) return step;
   if (auto step = dump_and_transfer(); !step) return step;
   if (auto step = restore_there(); !step) return step;
   if (auto step = commit(); !step) return step;
   undo_.commit();  // the container runs on the target
   return {};
+}
+
+// One that hangs does not hold up others for long.
+Turns::Turn SourceMigration::take_turn(Turns& turns, const std::string& what) {
+  constexpr auto kTurnWithin = 10s;
+  if (Turns::Turn turn = turns.try_take()) return turn;
+  begin_phase("turn", "waiting while another container " + what);
+  return turns.take(in(kTurnWithin), [this] { return cancelled(); });
 }
 
 HookFacts SourceMigration::hook_facts_of(HookPhase phase) const {
@@ -390,13 +403,18 @@ Step<> SourceMigration::check_criu() {
 
 // --- Rounds: memory goes while the container runs ---------------------------------------------------------
 
-Step<> SourceMigration::rounds() {
+Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
   if (!memory_ && !tmpfs_) return {};
   begin_phase("rounds", "sending memory while the container runs");
   const bool files_first = tmpfs_ && request_.options.mode() != control::COLD;
   auto done = files_first ? tmpfs_->send_first() : Result<>();
   if (files_first && done) tmpfs_->begin_rounds();
-  if (memory_ && done) done = memory_->run_rounds();
+  if (memory_ && done)
+    done = memory_->run_rounds([&] {
+      const Stopwatch watch;
+      turn = take_turn(*host_.switch_overs, "switches over");
+      return watch.ms();
+    });
   if (files_first && done) done = tmpfs_->end_rounds();
   if (auto step = check_criu(); !step) return step;
   if (!done) return failed_here("rounds", std::move(done.error()));

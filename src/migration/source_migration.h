@@ -71,7 +71,8 @@ class SourceMigration {
   Step<> prepare_memory();
   Step<> prepare_tmpfs();
   Step<> prepare_here();
-  Step<> rounds();
+  Turns::Turn take_turn(Turns& turns, const std::string& what);
+  Step<> rounds(std::optional<Turns::Turn>& turn);
   Step<> freeze();
   Step<> dump_and_transfer();
   Step<> restore_there();
