@@ -3,7 +3,7 @@ container that hardly writes, so that after the rounds everything is on the targ
 
 from tests.support import table
 
-from .memory_common import GIB, first_touch_rate, median, move, start
+from .memory_common import GIB, first_touch_rate, median, move, other_node, start, warm_free_memory
 
 TITLE = "background fill of 2 GiB"
 SIZE = 2 * GIB
@@ -13,7 +13,9 @@ def run(lab, options):
     container = start(lab, "page_checker", bytes=SIZE, rate=4096, check=0)
     rates, touches = [], []
     for number in range(1, options.repeat + 1):
-        touches.append(first_touch_rate(lab, "node2" if container.node == "node1" else "node1", SIZE))
+        target = other_node(container.node)
+        touches.append(first_touch_rate(lab, target, SIZE))
+        warm_free_memory(lab, target, 2 * SIZE)
         report = move(lab, container, "hybrid").report
         fill_ms = report["figures"].get("target_fill_ms") or report["postcopy"]["ms"]
         rates.append(SIZE * 1000 / fill_ms)

@@ -6,7 +6,7 @@ import contextlib
 from tests.support import table
 from tests.support.agent_setup import configured
 
-from .memory_common import GIB, first_touch_rate, iperf_rate, median, move, start
+from .memory_common import GIB, first_touch_rate, iperf_rate, median, move, start, warm_free_memory
 
 TITLE = "first round of 2 GiB"
 SIZE = 2 * GIB
@@ -37,6 +37,7 @@ def series(lab, options, name, repeat):
         target = "node2" if container.node == "node1" else "node1"
         iperfs.append(iperf_rate(lab, container.node, target, STREAMS))
         touches.append(first_touch_rate(lab, target, SIZE))
+        warm_free_memory(lab, target, 2 * SIZE)
         moved = move(lab, container, "hybrid", "--streams", str(STREAMS), "--compress", "none")
         first = moved.report["rounds"][0]
         rates.append(first["bytes"] * 1000 / first["ms"])
