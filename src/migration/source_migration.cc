@@ -18,6 +18,7 @@
 #include "memory/huge_pages.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
+#include "migration/quiet_freeze.h"
 #include "network/capture.h"
 #include "network/remove.h"
 #include "runtime/criu_log.h"
@@ -237,6 +238,7 @@ Step<> SourceMigration::prepare_here() {
   if (!hold) return failed_here("prepare", std::move(hold.error()));
   hold_.emplace(std::move(*hold));
   for (const std::string& note : hold_->notes()) report_.add_notes(note);
+  if (auto watch = network::TcpWatch::open(netns->get())) tcp_watch_.emplace(std::move(*watch));
   if (auto begun = begin_journal(); !begun) return failed_here("prepare", std::move(begun.error()));
   return start_checkpoint();
 }
@@ -428,7 +430,10 @@ Step<> SourceMigration::freeze() {
   begin_phase("freeze", "freezing the container");
   frozen_at_ = Clock::now();
   if (auto noted = journal_->note(CommitState::kFrozen); !noted) return failed_here("freeze", std::move(noted.error()));
-  if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("freeze", std::move(frozen.error()));
+  auto frozen = freeze_quietly(*freezer_, *hold_, tcp_watch_ ? &*tcp_watch_ : nullptr);
+  if (!frozen) return failed_here("freeze", std::move(frozen.error()));
+  frozen_at_ = frozen->frozen_at;
+  if (!frozen->note.empty()) report_.add_notes(frozen->note);
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
   if (tmpfs_) tmpfs_->freeze();
   if (!memory_) return {};
@@ -484,9 +489,23 @@ Step<> SourceMigration::restore_there() {
   if (tmpfs_)
     if (auto sent = tmpfs_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
+  note_shared_memory(sending_->memory());
   split_phase("transfer", reply->switch_over().receive_ms());
   (*report_.mutable_figures())["restore_ms"] = reply->switch_over().restore_ms();
   return {};
+}
+
+// All other memory is godwit's: what CRIU's images have is what processes share.
+void SourceMigration::note_shared_memory(const ImageSending::Memory& memory) {
+  constexpr uint64_t kWorthSaying = uint64_t{1} << 20;
+  if (!memory_) return;
+  (*report_.mutable_figures())["shared_frozen_bytes"] = static_cast<double>(memory.bytes);
+  (*report_.mutable_figures())["shared_frozen_ms"] = memory.ms;
+  if (memory.bytes < kWorthSaying) return;
+  report_.add_notes(
+      fmt::format("{:.1f} MiB of shared memory (anonymous, memfd or System V) went while the container stood still, "
+                  "in {:.1f} ms; in files of a tmpfs, as POSIX shared memory is, it goes before",
+                  static_cast<double>(memory.bytes) / (1 << 20), memory.ms));
 }
 
 // From the first byte of this message on, only the target may run the container.

@@ -30,6 +30,7 @@
 #include "migration/tmpfs_sending.h"
 #include "network/detachment.h"
 #include "network/frame_hold.h"
+#include "network/tcp_moment.h"
 #include "runtime/criu_bridge.h"
 #include "transport/tls_context.h"
 
@@ -76,6 +77,7 @@ class SourceMigration {
   Step<> freeze();
   Step<> dump_and_transfer();
   Step<> restore_there();
+  void note_shared_memory(const ImageSending::Memory& memory);
   Step<> commit();
   void await_last_page();
   Result<peer::PagesLeftReply> pages_left();
@@ -128,7 +130,8 @@ class SourceMigration {
   std::optional<CgroupFreezer> freezer_;
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
-  std::unique_ptr<CriuBridge> bridge_;  // set under the mutex: cancel() may come at any time
+  std::optional<network::TcpWatch> tcp_watch_;  // none: this kernel does not tell
+  std::unique_ptr<CriuBridge> bridge_;          // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;
   std::unique_ptr<ImageSending> sending_;  // the same
   std::unique_ptr<SourceMemory> memory_;   // the same; none if memory goes with CRIU's images

@@ -11,6 +11,9 @@
 
 namespace godwit::network {
 
+// Whether FRAME, anything the wire brings, is the first segment of a TCP connection.
+bool opens_tcp_connection(std::string_view frame);
+
 class FrameFilter {
  public:
   FrameFilter(const std::vector<HostPort>& ports, const peer::NetworkState& state);
@@ -18,6 +21,8 @@ class FrameFilter {
   // Addressed to one of the container's MACs, or an ARP request or neighbour solicitation for one
   // of its addresses. FRAME is anything the wire brings.
   bool wants(std::string_view frame) const;
+  // Addressed to one of the container's MACs, and to nobody else.
+  bool is_to_container(std::string_view frame) const;
 
  private:
   std::set<std::string, std::less<>> macs_;

@@ -47,6 +47,29 @@ TEST(FrameFilter, QuestionsForTheAddressesAreWanted) {
   EXPECT_FALSE(filter().wants(solicitation('\x87', std::string(16, '\1'))));
 }
 
+std::string tcp_segment(const std::string& ethertypes, const std::string& ip, char flags) {
+  return std::string(12, '\2') + ethertypes + ip + std::string(13, '\1') + flags + std::string(6, '\0');
+}
+const std::string kIpv4Tcp = "\x45\0\0\x28\0\0\x40\0\x40\x06"s + std::string(10, '\1');
+const std::string kIpv6Tcp = "\x60\0\0\0\0\x14\x06\x40"s + std::string(32, '\1');
+
+TEST(FrameFilter, FirstSegmentsOpenConnections) {
+  constexpr char kSyn = 2, kSynEce = 0xc2 - 0x100, kSynAck = 0x12, kAck = 0x10, kRst = 4;
+  for (const auto& [ethertypes, ip] : {std::pair("\x08\x00"s, kIpv4Tcp), std::pair("\x86\xdd"s, kIpv6Tcp),
+                                       std::pair("\x81\x00\x00\x07\x08\x00"s, kIpv4Tcp)}) {
+    for (char flags : {kSyn, kSynEce}) EXPECT_TRUE(opens_tcp_connection(tcp_segment(ethertypes, ip, flags)));
+    for (char flags : {kSynAck, kAck, kRst}) EXPECT_FALSE(opens_tcp_connection(tcp_segment(ethertypes, ip, flags)));
+    const std::string whole = tcp_segment(ethertypes, ip, kSyn);
+    for (size_t size = 0; size < whole.size() - 6; ++size) EXPECT_FALSE(opens_tcp_connection(whole.substr(0, size)));
+  }
+  std::string fragment = kIpv4Tcp, udp = kIpv4Tcp, long_header = kIpv4Tcp;
+  fragment[7] = 1;
+  udp[9] = 17;
+  long_header[0] = 0x4f;
+  for (const std::string& other : {fragment, udp, long_header})
+    EXPECT_FALSE(opens_tcp_connection(tcp_segment("\x08\x00"s, other, kSyn)));
+}
+
 TEST(FrameFilter, TruncatedFramesAreNotWanted) {
   for (const std::string& whole : {arp(std::string(6, '\xff'), 1, kAddress), solicitation('\x87', kAddress6)})
     for (size_t size = 0; size < whole.size(); ++size) EXPECT_FALSE(filter().wants(whole.substr(0, size))) << size;

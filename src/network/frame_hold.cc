@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <mutex>
 #include <thread>
 
 #include "base/identifier.h"
@@ -16,6 +17,7 @@
 namespace godwit::network {
 
 struct FrameHold::Shared {
+  enum class Hold { kNothing, kNewConnections, kAll };
   Shared(RouteSocket route_socket, FrameSender frame_sender, FrameFilter frame_filter, HoldBounds bounds)
       : socket(std::move(route_socket)),
         sender(std::move(frame_sender)),
@@ -26,6 +28,8 @@ struct FrameHold::Shared {
   void stop();
   void read_until_stopped();
   void read_all(int tap, std::vector<char>& buffer);
+  void take(std::string_view frame);
+  void hold(Hold what);
 
   RouteSocket socket;  // in the host's namespace
   FrameSender sender;  // likewise
@@ -34,7 +38,8 @@ struct FrameHold::Shared {
   std::vector<HostPort> ports;
   std::vector<HoldTap> taps;  // one for each port
   ScopedFd stopper;           // an eventfd
-  std::atomic<bool> holding = false;
+  std::atomic<Hold> held = Hold::kNothing;
+  std::mutex passing;  // a frame goes to the container
   std::thread reader;
 };
 
@@ -55,8 +60,23 @@ void FrameHold::Shared::read_all(int tap, std::vector<char>& buffer) {
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes <= 0) return;
     std::string_view frame(buffer.data(), static_cast<size_t>(bytes));
-    if (holding && filter.wants(frame)) queue.push(frame);
+    take(frame);
   }
+}
+
+void FrameHold::Shared::take(std::string_view frame) {
+  std::lock_guard lock(passing);
+  if (held == Hold::kAll && filter.wants(frame)) return queue.push(frame);
+  if (held != Hold::kNewConnections || !filter.is_to_container(frame)) return;  // the ports have it as well
+  if (opens_tcp_connection(frame)) return queue.push(frame);
+  const std::string passed(frame);
+  (void)sender.send(as_host_ends(ports), {&passed, 1});
+}
+
+// Afterwards no frame is on its way to the container any more that it should not have.
+void FrameHold::Shared::hold(Hold what) {
+  std::lock_guard lock(passing);
+  held = what;
 }
 
 // What is in the taps when the stop is asked for is still read.
@@ -72,10 +92,10 @@ void FrameHold::Shared::read_until_stopped() {
 
 void FrameHold::Shared::stop() {
   if (!reader.joinable()) return;
-  if (holding) (void)divert(false);
+  if (held != Hold::kNothing) (void)divert(false);
   (void)eventfd_write(stopper.get(), 1);
   reader.join();
-  holding = false;
+  held = Hold::kNothing;
   taps.clear();
 }
 
@@ -106,12 +126,23 @@ Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports, const p
 
 Result<> FrameHold::begin(PortDetachment& detachment) {
   if (!shared_->reader.joinable()) return fail("the hold has ended");
-  shared_->holding = true;
-  auto begun = shared_->divert(true);
+  const bool diverted = shared_->held != Shared::Hold::kNothing;
+  shared_->hold(Shared::Hold::kAll);
+  auto begun = diverted ? Result<>() : shared_->divert(true);
   if (begun) begun = detachment.detach();
   if (begun) return {};
   (void)shared_->divert(false);
-  shared_->holding = false;
+  shared_->hold(Shared::Hold::kNothing);
+  return begun;
+}
+
+Result<> FrameHold::hold_new_connections() {
+  if (!shared_->reader.joinable()) return fail("the hold has ended");
+  shared_->hold(Shared::Hold::kNewConnections);
+  auto begun = shared_->divert(true);
+  if (begun) return {};
+  (void)shared_->divert(false);
+  shared_->hold(Shared::Hold::kNothing);
   return begun;
 }
 

@@ -39,6 +39,10 @@ class FrameHold {
   FrameHold& operator=(FrameHold&&) = delete;
   ~FrameHold();  // stop()
 
+  // Until begin(): what opens a TCP connection is held, and all else that is addressed to the container alone goes to
+  // it by way of the hold. Fine if there is no port to divert.
+  Result<> hold_new_connections();
+
   // Diverts the frames to the hold and detaches the ports, well under 1 ms. On error neither has
   // happened.
   Result<> begin(PortDetachment& detachment);

@@ -2,6 +2,7 @@
 
 from tests.support import client as clients
 from tests.support import container as containers
+from tests.support.churn import Churn
 from tests.support.conversation import Conversation
 from tests.support.lab import CLIENT
 
@@ -39,3 +40,11 @@ def test_new_connections_are_accepted_on_the_target(lab, echo, there_and_back):
             assert new.ask("verify") == "ok"
 
     there_and_back(echo, a_new_one_works)
+
+
+def test_connections_that_come_and_go_all_the_time(lab, echo, there_and_back):
+    with Churn(lab, echo.address, containers.ECHO_PORT, threads=2) as churn:
+        for _ in range(3):
+            there_and_back(echo)
+        result = churn.end()
+    assert result["errors"] == {} and result["connections"] > 100, result
