@@ -92,14 +92,25 @@ def move(lab, container, mode, *options):
         began = time.monotonic()
         with begin(lab, container, other_node(source), mode=mode, options=options) as ongoing:
             result = ongoing.result(600)
-            times = [ongoing.began_s(phase) for phase in ("rounds", "freeze")]
+            rounds_s, freeze_s = (began_s(ongoing, result.report["phases"], phase) for phase in ("rounds", "freeze"))
         ended = time.monotonic()
     if not result.migrated:
         raise BenchError(f"godwit migrate: {result.why()}")
-    return Move(result.report, source, began, *times, ended, costs)
+    return Move(result.report, source, began, rounds_s, freeze_s, ended, costs)
+
+
+def began_s(ongoing, phases, name):
+    """When the phase began; None if it did not. A phase's line is read when this process gets to it, which is late while
+    all are busy, but never early: of what each line says, with the length of the phases since, the earliest is right."""
+    if name not in phases:
+        return None
+    before = list(phases)[:list(phases).index(name) + 1]
+    return min(line_s + sum(phases[each] for each in before[number:-1]) / 1000
+               for number, phase in enumerate(before) if (line_s := ongoing.began_s(phase)) is not None)
 
 
 def start(lab, program, node="node1", name="checker", address="10.99.2.13", **flags):
+    lab.exec("client", "ip", "neighbour", "flush", "all")  # of containers that are gone and had the address
     return containers.start_checker(lab, node, program, name=name, address=address, **flags)
 
 

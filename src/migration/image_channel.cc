@@ -2,6 +2,8 @@
 
 #include <sys/eventfd.h>
 
+#include <map>
+
 #include "wire/frame.h"
 
 namespace godwit {
@@ -12,12 +14,17 @@ class ImageSending::Sink : public ImageSink {
       : connection_(connection), progress_(std::move(progress)) {}
 
   Result<> begin(uint32_t file, const std::string& name) override {
+    if (name.starts_with("pages-")) memory_files_.emplace(file, Stopwatch());
     return send({.type = wire::FrameType::kFileBegin, .index = file}, name);
   }
   Result<> data(uint32_t file, uint64_t offset, std::string_view bytes) override {
     TRY(send({.type = wire::FrameType::kFileData, .index = file, .offset = offset}, bytes));
     sent_ += bytes.size();
     progress_(sent_);
+    if (auto memory = memory_files_.find(file); memory != memory_files_.end()) {
+      memory_.bytes += bytes.size();
+      memory_.ms = memory_files_.begin()->second.ms();
+    }
     return {};
   }
   Result<> end(uint32_t file, uint64_t size) override {
@@ -27,6 +34,7 @@ class ImageSending::Sink : public ImageSink {
     TRY(send({.type = wire::FrameType::kSmallFilesEnd, .index = files}, {}));
     return flush();
   }
+  const Memory& memory() const { return memory_; }
   Result<> images_end(uint32_t files, uint64_t bytes) {
     TRY(send({.type = wire::FrameType::kImagesEnd, .index = files, .offset = bytes}, {}));
     return flush();
@@ -62,6 +70,8 @@ class ImageSending::Sink : public ImageSink {
   DataConnection& connection_;
   std::function<void(uint64_t)> progress_;
   uint64_t sent_ = 0;
+  std::map<uint32_t, Stopwatch> memory_files_;  // since when, in the order of coming
+  Memory memory_;
 };
 
 ImageSending::ImageSending(std::filesystem::path directory, std::unique_ptr<DataConnection> connection,
@@ -90,6 +100,8 @@ Result<> ImageSending::finish() {
   if (thread_.joinable()) thread_.join();
   return result_;
 }
+
+ImageSending::Memory ImageSending::memory() const { return sink_->memory(); }
 
 void ImageSending::cancel() {
   cancelled_ = true;

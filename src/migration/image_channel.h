@@ -32,6 +32,12 @@ class ImageSending {
   uint32_t files() const { return reader_.files(); }
   uint64_t bytes() const { return reader_.bytes(); }
   uint64_t bytes_on_wire() const { return connection_->bytes_sent(); }
+  // What of it was memory, and how long after its first byte the last one was sent. After finish().
+  struct Memory {
+    uint64_t bytes = 0;
+    double ms = 0;
+  };
+  Memory memory() const;
 
  private:
   class Sink;

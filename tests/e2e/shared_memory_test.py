@@ -19,4 +19,7 @@ def test_every_kind_of_memory_arrives_and_stays_shared(lab, keep, mode):
             assert migration.migrated, migration.why()
             after = memory.assert_right()
             assert after["areas"] == before["areas"]
+            if mode != "cold":  # what stays in the freeze is named
+                assert migration.report["figures"]["shared_frozen_bytes"] > 0
+                assert migration.report["figures"]["shared_frozen_ms"] > 0
             assert after["writes"] > before["writes"]

@@ -120,12 +120,12 @@ def start_memory_writer(lab, node, name="writer", address="10.99.2.12", output=T
     return container
 
 
-def start_checker(lab, node, program, *, name="checker", address="10.99.2.13", options=(), **flags):
+def start_checker(lab, node, program, *, name="checker", address="10.99.2.13", options=(), edit=None, **flags):
     """A workload that checks itself, such as page_checker; flags as its file says. tests/support/checker.py asks it."""
     command = [f"/bin/{program}", "--port", str(CHECKER_PORT)]
     for flag, value in flags.items():
         command += [f"--{flag.replace('_', '-')}", str(value)]
-    container = start(lab, node, name, address, command, rootfs=workload_rootfs(), options=options)
+    container = start(lab, node, name, address, command, rootfs=workload_rootfs(), options=options, edit=edit)
     lab.await_port(address, CHECKER_PORT)
     return container
 
