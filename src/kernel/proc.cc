@@ -101,12 +101,18 @@ Result<Status> status(pid_t pid) {
   return value;
 }
 
-// The last number of the line NSpid: the outermost namespace comes first.
+Result<std::vector<uint32_t>> namespace_pids(pid_t pid, pid_t thread) {
+  TRY_ASSIGN(const std::string text, read_file(of(pid) / "task" / std::to_string(thread) / "status", 1 << 16));
+  std::istringstream fields(field(text, "NSpid"));
+  std::vector<uint32_t> pids;
+  for (uint32_t number; fields >> number;) pids.push_back(number);
+  if (pids.empty()) return fail("odd NSpid");
+  return pids;
+}
+
 Result<pid_t> innermost_pid(pid_t pid) {
-  TRY_ASSIGN(const std::string text, read_file(of(pid) / "status", 1 << 16));
-  const std::string pids = field(text, "NSpid");
-  const pid_t innermost = static_cast<pid_t>(number(pids.substr(pids.find_last_of(" \t") + 1)));
-  return innermost > 0 ? Result<pid_t>(innermost) : fail("odd NSpid");
+  TRY_ASSIGN(const auto pids, namespace_pids(pid, pid));
+  return static_cast<pid_t>(pids.back());
 }
 
 // Line: "start-end perms offset dev inode   path"; the path is all from the sixth field on.

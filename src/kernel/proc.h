@@ -40,6 +40,9 @@ struct Status {
 };
 Result<Status> status(pid_t pid);
 
+// The numbers of thread THREAD of process PID in its pid namespaces, the outermost first; at least one.
+Result<std::vector<uint32_t>> namespace_pids(pid_t pid, pid_t thread);
+
 // The pid of process PID as the processes of its own pid namespace see it.
 Result<pid_t> innermost_pid(pid_t pid);
 

@@ -481,8 +481,13 @@ Step<> SourceMigration::restore_there() {
         huge.add_pages(range.pages);
       }
     }
+  // While the target restores.
+  auto bound = std::async(std::launch::async, [cgroup = facts_.container.freezer_cgroup, first = facts_.container.pid] {
+    return find_bound_threads(cgroup, first);
+  });
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
   auto reply = ask("restore", request, limit);
+  if (auto found = bound.get()) bound_threads_ = std::move(*found);
   if (auto step = check_criu(); !step) return step;
   if (tmpfs_ && tmpfs_->failure() && !cancelled()) return failed_here("transfer", *tmpfs_->failure());
   if (!reply) return std::unexpected(std::move(reply.error()));
@@ -521,6 +526,11 @@ Step<> SourceMigration::commit() {
   peer::SourceMessage request;
   for (std::string& frame : hold_->take(wire::kHeldBytesPerMessage))
     request.mutable_commit()->add_frames(std::move(frame));
+  for (const BoundThread& thread : bound_threads_) {
+    peer::BoundThread& entry = *request.mutable_commit()->add_bound();
+    entry.mutable_thread()->Assign(thread.thread.begin(), thread.thread.end());
+    entry.set_cpus(thread.cpus);
+  }
   request.mutable_commit();
   auto reply = control_->call(request, in(host_.step_timeout));
   report_.set_downtime_ms(ms_between(frozen_at_, Clock::now()));

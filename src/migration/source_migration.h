@@ -19,6 +19,7 @@
 #include "base/undo.h"
 #include "control.pb.h"
 #include "kernel/cgroup_freezer.h"
+#include "kernel/cpu_affinity.h"
 #include "kernel/tmpfs.h"
 #include "migration/control_channel.h"
 #include "migration/host.h"
@@ -130,6 +131,7 @@ class SourceMigration {
   std::optional<CgroupFreezer> freezer_;
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
+  std::vector<BoundThread> bound_threads_;      // at the freeze
   std::optional<network::TcpWatch> tcp_watch_;  // none: this kernel does not tell
   std::unique_ptr<CriuBridge> bridge_;          // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;

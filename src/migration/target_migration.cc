@@ -11,6 +11,7 @@
 #include "base/identifier.h"
 #include "base/log.h"
 #include "kernel/cgroup_tree.h"
+#include "kernel/cpu_affinity.h"
 #include "kernel/free_memory.h"
 #include "kernel/netns.h"
 #include "kernel/proc.h"
@@ -473,8 +474,13 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
     return std::unexpected(PhaseError{"resume", std::move(noted.error())});
   if (auto kept = remove_target_record(directory()); !kept)
     return std::unexpected(PhaseError{"resume", std::move(kept.error())});
-  if (auto guarded = guard_memory(); !guarded) return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
+  const auto found = find_tasks();
+  if (memory_ && !found) return std::unexpected(PhaseError{"resume", found.error()});
+  if (memory_)
+    if (auto guarded = memory_->guard(first_process_, cgroup_); !guarded)
+      return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
   bridge_->release(CriuPoint::kPostRestore);
+  if (found) bind_threads(commit);
   auto quiet = bridge_->await(CriuPoint::kNetworkUnlock, Clock::now() + kResumesWithin);
   if (!quiet) return std::unexpected(criu_error("resume", quiet.error()));
   // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
@@ -506,14 +512,31 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   return message;
 }
 
-Result<> TargetMigration::guard_memory() {
-  if (!memory_) return {};
-  TRY_ASSIGN(const pid_t pid, bridge_->await(CriuPoint::kPostRestore, Clock::now()));
-  TRY_ASSIGN(const auto cgroups, cgroup_directories(pid));
+Result<> TargetMigration::find_tasks() {
+  TRY_ASSIGN(first_process_, bridge_->await(CriuPoint::kPostRestore, Clock::now()));
+  TRY_ASSIGN(const auto cgroups, cgroup_directories(first_process_));
   for (const auto& directory : cgroups)
-    if (std::filesystem::exists(directory / "freezer.state") || std::filesystem::exists(directory / "cgroup.freeze"))
-      return memory_->guard(pid, cgroup_ = directory);
+    if (std::filesystem::exists(directory / "freezer.state") || std::filesystem::exists(directory / "cgroup.freeze")) {
+      cgroup_ = directory;
+      return {};
+    }
   return fail("the container is in no cgroup that can be frozen");
+}
+
+// Beside CRIU's last steps. A container whose threads are not where they were runs all the same.
+void TargetMigration::bind_threads(const peer::Commit& commit) {
+  constexpr int kThreadsMax = 65536, kLevelsMax = 32;
+  constexpr size_t kMaskBytesMax = 1024;
+  std::vector<BoundThread> bound;
+  for (const peer::BoundThread& thread : commit.bound())
+    if (commit.bound_size() <= kThreadsMax && thread.thread_size() <= kLevelsMax &&
+        thread.cpus().size() <= kMaskBytesMax)
+      bound.push_back({{thread.thread().begin(), thread.thread().end()}, thread.cpus()});
+  const auto refused = godwit::bind_threads(cgroup_, first_process_, bound);
+  if (!refused) return notes_.push_back("binding threads to their processors: " + refused.error().text());
+  if (*refused > 0)
+    notes_.push_back(fmt::format("{} threads were bound to processors that {} does not have; they may use all",
+                                 *refused, host_.node));
 }
 
 HookFacts TargetMigration::attached_facts() const {
@@ -563,6 +586,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   {
     std::lock_guard lock(mutex_);
     if (!error_.empty()) reply.add_notes(error_);
+    for (const std::string& note : notes_) reply.add_notes(note);
   }
   restore_huge_pages();
   if (hook_.valid())

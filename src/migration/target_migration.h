@@ -90,7 +90,8 @@ class TargetMigration {
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
-  Result<> guard_memory();
+  Result<> find_tasks();
+  void bind_threads(const peer::Commit& commit);
   HookFacts attached_facts() const;
   Result<> attach_network();
   Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
@@ -135,6 +136,8 @@ class TargetMigration {
   std::optional<JournalRecord> journal_;
   UndoList undo_;
   std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy
+  pid_t first_process_ = 0;             // the container's, once it is restored
+  std::vector<std::string> notes_;      // of the commit
   std::map<SpaceId, PageRanges> huge_;  // to be put together when all is there
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
