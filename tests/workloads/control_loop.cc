@@ -29,7 +29,10 @@ std::vector<std::string> ControlLoop::failures() const {
 
 nlohmann::json ControlLoop::mark(const std::string& name) {
   Window all;
-  for (auto& prober : probers_) all.merge(prober->take_window(kReplyTimeout));
+  // All at once: each may pause between its requests.
+  std::vector<uint64_t> last;
+  for (auto& prober : probers_) last.push_back(prober->next_request());
+  for (size_t i = 0; i < probers_.size(); ++i) all.merge(probers_[i]->take_window(last[i], kReplyTimeout));
   Clock::time_point now = Clock::now();
   nlohmann::json result = all.summary();
   result["name"] = name;

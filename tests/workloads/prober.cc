@@ -70,9 +70,13 @@ Status Prober::run(Step job) {
   return *std::exchange(job_result_, std::nullopt);
 }
 
-Window Prober::take_window(std::chrono::milliseconds timeout) {
+uint64_t Prober::next_request() const {
+  std::lock_guard lock(mutex_);
+  return begun_ + 1;
+}
+
+Window Prober::take_window(uint64_t last, std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  uint64_t last = begun_ + 1;
   bool closed = changed_.wait_for(lock, timeout, [&] { return ended_ >= last || finished_; });
   if (!closed) {
     window_.add(current_began_, Clock::now());

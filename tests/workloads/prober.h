@@ -49,10 +49,13 @@ class Prober {
   // result.
   Status run(Step job);
 
-  // The window since the last call, closed when a request that began after the call has ended (so
-  // the connection is proven alive) or the prober has failed. On a time-out the request in flight
-  // counts with its age, and the prober as failed.
-  Window take_window(std::chrono::milliseconds timeout);
+  // The number of the request that begins next.
+  uint64_t next_request() const;
+
+  // The window since the last call, closed when request LAST has ended (if it began after the caller decided to close
+  // the window, the connection is proven alive) or the prober has failed. On a time-out the request in flight counts
+  // with its age, and the prober as failed.
+  Window take_window(uint64_t last, std::chrono::milliseconds timeout);
 
   void stop();  // after the request in flight
   std::optional<std::string> failure() const;
