@@ -14,6 +14,7 @@
 #include "base/unix_socket.h"
 #include "kernel/cgroup_tree.h"
 #include "kernel/pidfd.h"
+#include "runtime/criu_log.h"
 
 namespace godwit {
 
@@ -226,11 +227,11 @@ Result<bool> CriuBridge::pass_response(int runc, int criu) {
     const bool is_work = response.type() == criu::DUMP || response.type() == criu::RESTORE;
     if (is_work || !response.success()) {
       answered_ = true;
-      const std::string& why = response.error_message();
+      const std::string why = criu_reason(response.error_message());
       if (response.success()) {
         end("criu finished");
       } else {
-        break_off("criu failed" + (why.empty() ? why : ": " + why));
+        break_off("criu failed" + (why.empty() ? "" : ": " + why));
       }
     }
     TRY(send_packet(runc, packet->bytes, fds));

@@ -31,6 +31,12 @@ std::vector<std::string> relevant_log_lines(std::string_view log, size_t lines_m
   return relevant;
 }
 
+std::string criu_reason(const std::string& message) {
+  if (message.find("Error (") == std::string::npos) return printable(message);
+  const auto lines = relevant_log_lines(message, 1);
+  return lines.empty() ? "" : lines.front();
+}
+
 std::vector<std::string> failure_log(const std::filesystem::path& work_directory, const std::string& log) {
   if (auto text = read_file(work_directory / log, size_t{64} << 20)) {
     auto lines = relevant_log_lines(*text);

@@ -25,6 +25,12 @@ TEST(CriuLog, WhatAContainerCanPutIntoALineIsCutAndCleared) {
   EXPECT_LT(lines[0].size(), 320u);
 }
 
+TEST(CriuLog, TheReasonIsNotAnErrorWithoutConsequence) {
+  EXPECT_EQ(criu_reason("Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: not permitted\n"), "");
+  EXPECT_EQ(criu_reason("Error (criu/sk-inet.c:1): the cause\n"), "Error (criu/sk-inet.c:1): the cause");
+  EXPECT_EQ(criu_reason("something else\n"), "something else");
+}
+
 TEST(CriuLog, NotMoreLinesThanAskedFor) {
   std::string log;
   for (int i = 0; i < 100; ++i) log += "Error (a.c:" + std::to_string(i) + "): x\n";
