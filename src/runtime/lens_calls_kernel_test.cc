@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
@@ -269,6 +271,49 @@ TEST_F(LensCalls, SmapsIsTheTextAndEverythingElseIsItself) {
   const ScopedFd made(openat(AT_FDCWD, file.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0640));
   EXPECT_TRUE(made);
   EXPECT_EQ(static_cast<unsigned>(std::filesystem::status(file).permissions()), 0640u);
+}
+
+// Every answer is the kernel's: of sockets and other files, watched under their number or a duplicate's, closed since,
+// and of epoll descriptors whose targets have the same number twice.
+TEST_F(LensCalls, WhatAnEpollDescriptorWatchesIsWhatTheKernelSays) {
+  own({});
+  const auto syscall = call<long (*)(long, ...)>("syscall");
+  constexpr int kEpollTarget = 7;
+  struct Slot {
+    uint32_t epoll, fd, offset;
+  };
+  const ScopedFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  std::vector<ScopedFd> files;
+  auto watch = [&](int fd) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    ASSERT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event), 0);
+  };
+  for (int i = 0; i < 40; ++i) {
+    int ends[2];
+    ASSERT_EQ(i % 2 == 0 ? ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) : ::pipe(ends), 0);
+    files.emplace_back(ends[0]);
+    files.emplace_back(ends[1]);
+    watch(ends[0]);
+    if (i % 8 == 0) {  // the same file, and then another one, under one number
+      const int other = ::dup(ends[0]);
+      watch(other);
+      ASSERT_EQ(::dup2(ends[1], other), other);
+      watch(other);
+      files.emplace_back(other);
+    }
+  }
+  const pid_t self = ::getpid();
+  size_t same = 0;
+  for (const ScopedFd& watched : files)
+    for (const ScopedFd& open : files)
+      for (uint32_t offset = 0; offset < 2; ++offset) {
+        const Slot slot{static_cast<uint32_t>(epoll.get()), static_cast<uint32_t>(watched.get()), offset};
+        const long kernels = ::syscall(SYS_kcmp, self, self, kEpollTarget, open.get(), &slot);
+        const long lenss = syscall(SYS_kcmp, self, self, kEpollTarget, open.get(), &slot);
+        EXPECT_EQ(lenss, kernels) << watched.get() << ' ' << open.get() << ' ' << offset;
+        same += kernels == 0 ? 1 : 0;
+      }
+  EXPECT_GE(same, 40u);
 }
 
 TEST_F(LensCalls, CriusDirectoryForCoveredMountsIsOnATmpfs) {

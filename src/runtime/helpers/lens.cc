@@ -14,6 +14,8 @@
 // The fourth: the connections that the kernel tracks travel with the network namespace, so CRIU is told that there are
 // none. To look for them the kernel walks its table, which is one for the whole host: 6 ms for 262,144 buckets (6.18).
 //
+// The fifth: what CRIU asks of the sockets that an epoll descriptor watches, see epoll_targets.h.
+//
 // Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
 //
 // Plain C in all but name: it must load in a criu with another C library than it was built with, so it uses only old
@@ -36,6 +38,8 @@
 #include <unistd.h>
 
 #include <initializer_list>
+
+#include "epoll_targets.h"
 
 namespace {
 
@@ -63,6 +67,9 @@ struct Owned {
 };
 Owned owned;
 char directory[4000];
+
+using Syscall = long (*)(long, ...);
+Syscall libcs_syscall;
 
 __attribute__((constructor)) void start() {
   const char* value = getenv("GODWIT_LENS");
@@ -334,6 +341,23 @@ __attribute__((visibility("default"))) int openat(int directory_fd, const char* 
 __attribute__((visibility("default"))) ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   if (directory[0] != '\0' && asks_for_connections(fd, message)) return ask_for_nothing(fd, message, flags);
   return syscall(SYS_sendmsg, fd, message, flags);
+}
+
+// CRIU makes the calls this way that libc has no function for.
+__attribute__((visibility("default"))) long syscall(long number, ...) noexcept {
+  constexpr long kEpollTarget = 7;  // KCMP_EPOLL_TFD
+  long arguments[6];
+  va_list list;
+  va_start(list, number);
+  for (long& argument : arguments) argument = va_arg(list, long);
+  va_end(list);
+  if (number == SYS_kcmp && static_cast<int>(arguments[2]) == kEpollTarget && directory[0] != '\0' &&
+      arguments[4] != 0 &&
+      is_watched_socket(static_cast<int>(arguments[0]), static_cast<unsigned long>(arguments[3]),
+                        static_cast<int>(arguments[1]), reinterpret_cast<const EpollSlot*>(arguments[4])))
+    return 0;
+  if (libcs_syscall == nullptr) libcs_syscall = reinterpret_cast<Syscall>(dlsym(RTLD_NEXT, "syscall"));
+  return libcs_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
 }
 
 // NAME is a buffer of CRIU's as long as the text in it: another name must be no longer.
