@@ -1,8 +1,9 @@
 """What a migration costs the program: while rounds run, 10 s after the last page, and after one that was cancelled.
 
-While rounds run: the program has a processor of its own, the last one, and both agents the others. Its pace between the begin of the rounds and the freeze, against its pace in the 3 s before
-the migration; longest stall in the same time, and in the 3 s before: a virtual machine stalls by itself. Afterwards: against the same program on the same host, never migrated;
-one is paused while the other is measured, in turns.
+While rounds run: the program has a processor of its own, the last one, and both agents have the others. Its pace between
+the begin of the rounds and the freeze, against its pace in the 3 s before the migration; longest stall in the same time,
+and in the 3 s before: a virtual machine stalls by itself. Afterwards: against the same program on the same host, never
+migrated; one is paused while the other is measured, in turns.
 """
 
 import os
@@ -87,8 +88,10 @@ def cancelled(lab, container):
 def afterwards(lab, options, name, flags, act):
     """The pace of a program after ACT against that of its like which nothing was done to."""
     moved = start(lab, "stream_like", **flags)
+    await_work(lab, moved)
     act(lab, moved)
     like = start(lab, "stream_like", node=moved.node, name="like", address="10.99.2.14", **flags)
+    await_work(lab, like)
     time.sleep(SETTLED_S)
     paces = {moved.name: [], like.name: []}
     for number in range(options.repeat):
@@ -101,6 +104,12 @@ def afterwards(lab, options, name, flags, act):
     slowdown = 1 - median(paces[moved.name]) / median(paces[like.name])
     options.say(f"{name}, {act.__name__ if act is cancelled else 'moved'}: slowdown {slowdown:.1%}")
     return {"slowdown": slowdown, "paces": paces}
+
+
+def await_work(lab, container):
+    """It answers when its memory is set up."""
+    with Checker(lab, container) as checker:
+        checker.stats()
 
 
 def pace_alone(lab, container, still):
