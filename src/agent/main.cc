@@ -31,6 +31,22 @@ std::filesystem::path helper_directory() {
   return "/usr/libexec/godwit";
 }
 
+// Until SIGINT or SIGTERM. Tells systemd's watchdog, if there is one, twice as often as it wants to be told.
+void serve(const Agent& agent, const sigset_t& signals) {
+  uint64_t watchdog_us = 0;
+  if (sd_watchdog_enabled(0, &watchdog_us) <= 0) watchdog_us = 0;
+  const uint64_t half_us = watchdog_us / 2;
+  const timespec half{.tv_sec = static_cast<time_t>(half_us / 1'000'000),
+                      .tv_nsec = static_cast<long>(half_us % 1'000'000 * 1000)};
+  for (;;) {
+    const int number = watchdog_us == 0 ? ::sigwaitinfo(&signals, nullptr) : ::sigtimedwait(&signals, nullptr, &half);
+    if (number == SIGINT || number == SIGTERM) return;
+    if (number >= 0 || errno != EAGAIN) continue;
+    agent.look_alive();
+    sd_notify(0, "WATCHDOG=1");
+  }
+}
+
 int run(const std::string& config_path) {
   auto config = load_config(config_path);
   if (!config) {
@@ -56,10 +72,7 @@ int run(const std::string& config_path) {
   }
   log::info("godwitd {} on {} is ready", GODWIT_VERSION, config->node);
   sd_notify(0, "READY=1");
-  int number = 0;
-  do {
-    sigwait(&signals, &number);
-  } while (number == SIGHUP);
+  serve(**agent, signals);
   log::info("stopping");
   sd_notify(0, "STOPPING=1");
   agent->reset();
