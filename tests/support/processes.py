@@ -4,6 +4,7 @@ import os
 import pathlib
 import select
 import signal
+import time
 
 from .costs import HostAccount
 
@@ -34,12 +35,23 @@ def _oldest_first(node, matches):
 def criu(node):
     """The criu that runC has started there for a dump or a restore, as a pidfd; the caller closes it. By its program:
     its command line changes, and what it is restoring is a younger criu."""
-    return os.pidfd_open(_oldest_first(node, lambda pid: os.readlink(f"/proc/{pid}/exe").endswith("/criu"))[0])
+    return os.pidfd_open(_first(lambda: _oldest_first(
+        node, lambda pid: os.readlink(f"/proc/{pid}/exe").endswith("/criu"))))
 
 
 def runc(node, command):
     """A running `runc COMMAND`, such as checkpoint or restore."""
-    return os.pidfd_open(find(node, "runc", command)[0])
+    return os.pidfd_open(_first(lambda: find(node, "runc", command)))
+
+
+def _first(look, timeout_s=10):
+    """Of what LOOK finds; it may have been started just now, and not yet be the program that it becomes."""
+    end = time.monotonic() + timeout_s
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"no such process within {timeout_s} s")
+        time.sleep(0.005)
+    return found[0]
 
 
 def kill(pidfd):

@@ -39,7 +39,7 @@
 
 #include <initializer_list>
 
-#include "epoll_targets.h"
+#include "runtime/helpers/epoll_targets.h"
 
 namespace {
 
