@@ -52,7 +52,7 @@ def _look(lab):
 
 
 def _counts(inventory):
-    return {f"{kind}s": len(items) for kind, items in inventory.items()}
+    return {f"{kind}, number": len(items) for kind, items in inventory.items()}
 
 
 def _agent(pid):
@@ -89,7 +89,7 @@ def show(result):
         rows += [[f"{place}: {what.replace('_', ' ')}", str(before[what]), str(after[what])]
                  for what in before]
     text = table.render(rows, ["", f"after {WARM_UP} moves", f"after {result['moves']}"])
-    text += (f"  {result['moves']} moves, {len(result['errors'])} errors; downtime median "
+    text += (f"\n  {result['moves']} moves, {len(result['errors'])} errors; downtime median "
              f"{table.ms(median(result['downtime_ms']))}, p99 {table.ms(quantile(result['downtime_ms'], 0.99))}, longest "
              f"client gap {table.ms(result['longest_gap_ms'])}\n")
     return text + "".join(f"  {line}\n" for line in result["errors"])

@@ -21,9 +21,6 @@ constexpr uint64_t kFaultPages = 16;
 // In one piece, while nobody else gets in: some 100 us.
 constexpr uint64_t kBulkPages = 64;
 constexpr size_t kSpacesMax = 65536;  // forks included
-// As many as threads that are in mremap at once; those that keep their old mapping (MREMAP_DONTUNMAP) are never told
-// the end of.
-constexpr size_t kDeparturesMax = 64;
 
 bool wait_readable(int fd, int stop) {
   pollfd items[2] = {{fd, POLLIN, 0}, {stop, POLLIN, 0}};
