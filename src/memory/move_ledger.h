@@ -9,7 +9,8 @@
 //     was told, is not free: what is there, as known, has left, and the event is still to come.
 //
 // Left: a thread interrupted there for longer than it takes others to move to its place, and the place had nothing
-// missing; and a fork by another thread meanwhile, whose child has the memory where it is and not where it was said to be.
+// missing; and a fork by another thread meanwhile, whose child has the memory where it is and not where it was said to
+// be.
 #pragma once
 
 #include <deque>

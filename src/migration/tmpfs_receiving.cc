@@ -180,8 +180,8 @@ Result<> TmpfsReceiving::end_content(const wire::FrameHeader& header) {
   return {};
 }
 
-// The size and the other limits that the container knows. Read-only is refused while a file is open for writing: a child
-// that this process forks for another migration has its files until it becomes another program.
+// The size and the other limits that the container knows. Read-only is refused while a file is open for writing: a
+// child that this process forks for another migration has its files until it becomes another program.
 Result<> TmpfsReceiving::reconfigure(const Mount& mount) const {
   constexpr auto kChildHasFiles = 2s;
   const unsigned long flags = MS_REMOUNT | kOwnFlags | (mount.options.read_only ? MS_RDONLY : 0);
