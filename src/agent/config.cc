@@ -293,9 +293,43 @@ ConfigKey describe(const Rule& rule) {
   return {rule.name(), "integer", std::to_string(std::get<IntegerRule>(rule.kind).default_value)};
 }
 
+// Letters that are not ASCII belong into comments and strings. toml++ 3.3 and 3.4 run into undefined behaviour for some
+// of them elsewhere. A string that goes over several lines, which no value needs, is refused: it would take a parser to
+// tell where it ends.
+Result<> check_letters(std::string_view text, std::string_view file) {
+  size_t line = 1;
+  char quote = 0;  // of the string that the letter is in
+  bool comment = false;
+  const auto refuse = [&](const char* what) {
+    return fail(std::string(file) + ":" + std::to_string(line) + ": " + what);
+  };
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char letter = text[at];
+    if (letter == '\n') {
+      ++line;
+      quote = 0;
+      comment = false;
+    } else if (comment) {
+      continue;
+    } else if (quote != 0) {
+      if (letter == '\\' && quote == '"' && text.substr(at + 1, 1) != "\n") ++at;
+      if (letter == quote) quote = 0;
+    } else if (letter == '#') {
+      comment = true;
+    } else if (letter == '"' || letter == '\'') {
+      if (text.substr(at, 3) == std::string(3, letter)) return refuse("a string ends in the line where it begins");
+      quote = letter;
+    } else if (static_cast<unsigned char>(letter) > 0x7f) {
+      return refuse("a letter that is not ASCII belongs into a string or a comment");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Config> parse_config(std::string_view text, std::string_view file) {
+  TRY(check_letters(text, file));
   const toml::parse_result parsed = toml::parse(text);
   if (!parsed)
     return fail(std::string(file) + ":" + std::to_string(parsed.error().source().begin.line) + ": " +

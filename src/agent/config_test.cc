@@ -156,6 +156,15 @@ TEST(Config, WhatIsNotTomlIsRefusedWithItsLine) {
   EXPECT_FALSE(parse_config(std::string("\0\xff\xfe", 3), "f"));
 }
 
+TEST(Config, LettersThatAreNotAsciiBelongIntoStringsAndComments) {
+  EXPECT_EQ(error_of("# für Köln, \"\n[runtime]  # ä\nroot = \"/ü\\\"#ö\"\nlog_root = '/ß\\' # é\n").find("ASCII"),
+            std::string::npos);
+  EXPECT_THAT(error_of("\nü = 1\n"), HasSubstr("godwit.toml:6: a letter that is not ASCII"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"/#\" \xef\xbb\xbd\n"),
+              HasSubstr("godwit.toml:6: a letter that is not ASCII"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"\"\"/a\nb\"\"\"\n"), HasSubstr("godwit.toml:6: a string ends in the line"));
+}
+
 TEST(Config, AMissingFileIsNamed) {
   auto config = load_config("/nonexistent/godwit.toml");
   ASSERT_FALSE(config);
