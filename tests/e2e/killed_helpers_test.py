@@ -1,5 +1,6 @@
 """runC or CRIU dies, on either host, in any phase: the container goes on where it was."""
 
+import contextlib
 import os
 
 import pytest
@@ -37,11 +38,12 @@ def victim(request, lab):
     ("runc on the source", "^(dump|hold) on node1 failed: runc ended"),
 ], indirect=["victim"])
 def test_death_while_it_is_dumped(lab, echo, client, victim, error):
-    with begin(lab, echo, "node2") as ongoing:
-        ongoing.await_phase("freeze")
-        victim.find()
-        ongoing.await_phase("dump")
-        victim.kill()
+    with begin(lab, echo, "node2", mode="hybrid") as ongoing:
+        ongoing.await_phase("rounds")
+        with processes.criu_stopped("node1"):
+            victim.find()
+            ongoing.await_phase("dump")
+            victim.kill()
         migration = ongoing.result()
     assert_rolled_back(lab, echo, client, migration, error)
 
@@ -66,11 +68,14 @@ def test_death_while_its_images_are_sent(lab, slow_link, echo, client, victim, e
     ("runc on the target", "^restore on node2 failed: runc ended"),
 ], indirect=["victim"])
 def test_death_while_it_is_restored(lab, echo, client, victim, error):
-    with begin(lab, echo, "node2") as ongoing:
-        ongoing.await_phase("freeze")
-        victim.find()
+    with begin(lab, echo, "node2", mode="hybrid") as ongoing, contextlib.ExitStack() as held:
+        ongoing.await_phase("rounds")
+        with processes.criu_stopped("node1"):
+            victim.find()
+            held.enter_context(processes.criu_stopped("node2"))
         ongoing.await_phase("restore")
         victim.kill()
+        held.close()
         migration = ongoing.result()
     assert_rolled_back(lab, echo, client, migration, error)
 

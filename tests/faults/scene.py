@@ -1,9 +1,7 @@
 """One cell at work: a container, its migration, and what holds the migration in its step while the fault is done."""
 
 import contextlib
-import os
 import pathlib
-import signal
 import time
 
 from tests.support import processes
@@ -47,11 +45,8 @@ class Scene:
 
     def stop_criu(self, node):
         """Returns what lets it go on; go_on() does as well."""
-        pidfd = processes.criu(node)
-        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
         stack = self._held.enter_context(contextlib.ExitStack())
-        stack.callback(os.close, pidfd)
-        stack.callback(_continue, pidfd)
+        stack.enter_context(processes.criu_stopped(node))
         return stack.close
 
     def drop(self, node, hook, rule):
@@ -100,8 +95,3 @@ def missing_memory(pid):
     """Whether the process still waits for pages of its own: proc(5), um."""
     smaps = pathlib.Path(f"/proc/{pid}/smaps").read_text()
     return any(line.startswith("VmFlags:") and " um" in line for line in smaps.splitlines())
-
-
-def _continue(pidfd):
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGCONT)

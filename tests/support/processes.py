@@ -1,5 +1,6 @@
 """Processes of a lab host, found by its cgroups and nothing else."""
 
+import contextlib
 import os
 import pathlib
 import select
@@ -37,6 +38,19 @@ def criu(node):
     its command line changes, and what it is restoring is a younger criu."""
     return os.pidfd_open(_first(lambda: _oldest_first(
         node, lambda pid: os.readlink(f"/proc/{pid}/exe").endswith("/criu"))))
+
+
+@contextlib.contextmanager
+def criu_stopped(node):
+    """The criu there stands still; it goes on, if it lives, when the block is left."""
+    pidfd = criu(node)
+    signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        os.close(pidfd)
 
 
 def runc(node, command):
