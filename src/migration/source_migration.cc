@@ -35,6 +35,8 @@ using namespace std::chrono_literals;
 namespace {
 
 // A rollback must not wait for a hung CRIU for ever: the container stands still meanwhile.
+// For the frozen container's sockets to send what their windows allow: 1.5 MB at 1 Gbit/s.
+constexpr auto kSilentWithin = 12ms;
 constexpr auto kRunCEndsWithin = 20s;
 // After the commit CRIU frees the container's memory before runC ends: 25 ms/GB, so this is over a terabyte's.
 constexpr auto kSourceEndsWithin = 60s;
@@ -435,10 +437,15 @@ Step<> SourceMigration::freeze() {
   frozen_at_ = frozen->frozen_at;
   if (!frozen->note.empty()) report_.add_notes(frozen->note);
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
+  auto silent = std::async(std::launch::async, [this] { detachment_->await_silence(frozen_at_ + kSilentWithin); });
   if (tmpfs_) tmpfs_->freeze();
-  if (!memory_) return {};
-  if (auto begun = memory_->freeze(work_->path() / "lens"); !begun)
-    return failed_here("freeze", std::move(begun.error()));
+  auto begun = memory_ ? memory_->freeze(work_->path() / "lens") : Result<>();
+  silent.get();
+  // Not before, since the kernel drops what it finds queued behind a port that leaves its bridge. Not later: what a
+  // socket sends when CRIU has looked at it, such as a delayed acknowledgement, has a later timestamp than it will have
+  // on the target, and its peer would refuse segments (PAWS).
+  if (begun) begun = detachment_->detach();
+  if (!begun) return failed_here("freeze", std::move(begun.error()));
   return {};
 }
 

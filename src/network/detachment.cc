@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "base/log.h"
 #include "kernel/netns.h"
@@ -16,6 +17,9 @@
 
 namespace godwit::network {
 namespace {
+
+// Of a window that is sent at 1 Gbit/s, the kernel hands at most 64 KiB at a time to the link: 0.5 ms.
+constexpr auto kSilence = std::chrono::milliseconds(1);
 
 ifinfomsg bridge_header(uint32_t index) {
   ifinfomsg header{};
@@ -159,9 +163,45 @@ NetlinkRequest PortDetachment::off_request(const HostPort& port) const {
   return port.macvlan ? off_lan_request(port.inner_index) : set_master_request(port.index, 0);
 }
 
+// What the container sends, its host's port receives.
+Result<uint64_t> PortDetachment::frames_sent() {
+  uint64_t frames = 0;
+  for (const HostPort& port : ports_) {
+    if (port.macvlan) continue;
+    if_stats_msg header{};
+    header.ifindex = port.index;
+    header.filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
+    TRY(socket_.query(NetlinkRequest(RTM_GETSTATS, 0, header), [&](const NetlinkMessage& answer) {
+      const std::string_view counted = answer.attributes<if_stats_msg>().bytes(IFLA_STATS_LINK_64);
+      uint64_t received = 0;  // the first of rtnl_link_stats64
+      if (counted.size() >= sizeof received) std::memcpy(&received, counted.data(), sizeof received);
+      frames += received;
+    }));
+  }
+  return frames;
+}
+
+void PortDetachment::await_silence(Clock::time_point until) {
+  auto sent = frames_sent();
+  Clock::time_point since = Clock::now();
+  while (sent && Clock::now() < std::min(until, since + kSilence)) {
+    std::this_thread::sleep_for(kSilence / 4);
+    auto now = frames_sent();
+    if (!now || *now != *sent) since = Clock::now();
+    sent = std::move(now);
+  }
+}
+
 Result<> PortDetachment::detach() {
+  return detach_if([](const HostPort&) { return true; });
+}
+
+Result<> PortDetachment::detach_macvlans() { return detach_if(&HostPort::macvlan); }
+
+Result<> PortDetachment::detach_if(const std::function<bool(const HostPort&)>& chosen) {
   detached_ = true;
   for (const HostPort& port : ports_) {
+    if (!chosen(port)) continue;
     auto off = socket_of(port).call(off_request(port));
     if (off) continue;
     if (auto back = reattach(); !back) log::error("{}", back.error().text());

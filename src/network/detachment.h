@@ -3,10 +3,12 @@
 // leaves its bridge is put back with the settings it had (isolation, flooding, learning, cost, …).
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "kernel/rtnetlink.h"
 #include "network/host_port.h"
@@ -24,9 +26,15 @@ class PortDetachment {
   PortDetachment& operator=(PortDetachment&&) = delete;
   ~PortDetachment();  // reattaches, unless committed
 
-  // All ports leave their bridges, about 0.1 ms each. After it, no frame gets in or out. An error:
-  // all are back.
+  // All ports leave their bridges; the kernel may take some ms. After it, no frame gets in or out. What the container
+  // has sent a moment before may be lost. An error: all are back.
   Result<> detach();
+  // Only the macvlans: no frame gets in or out there.
+  Result<> detach_macvlans();
+
+  // Returns when nothing has left by the ports for a while, at once after that or at UNTIL: what a frozen container's
+  // sockets send as their windows allow is out.
+  void await_silence(Clock::time_point until);
 
   // Back to the bridges. Fine if nothing is detached, and for ports that have vanished.
   Result<> reattach();
@@ -45,6 +53,8 @@ class PortDetachment {
  private:
   PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings);
   NetlinkRequest off_request(const HostPort& port) const;
+  Result<uint64_t> frames_sent();  // by the container, since its links were made; macvlans are not counted
+  Result<> detach_if(const std::function<bool(const HostPort&)>& chosen);
   RouteSocket& socket_of(const HostPort& port) { return port.macvlan ? *inside_ : socket_; }
   RouteSocket socket_;
   std::optional<RouteSocket> inside_;  // in the container's namespace

@@ -129,7 +129,7 @@ Result<> FrameHold::begin(PortDetachment& detachment) {
   const bool diverted = shared_->held != Shared::Hold::kNothing;
   shared_->hold(Shared::Hold::kAll);
   auto begun = diverted ? Result<>() : shared_->divert(true);
-  if (begun) begun = detachment.detach();
+  if (begun) begun = detachment.detach_macvlans();
   if (begun) return {};
   (void)shared_->divert(false);
   shared_->hold(Shared::Hold::kNothing);

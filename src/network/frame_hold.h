@@ -2,10 +2,10 @@
 // a TCP retransmission.
 //
 // On the source, a tap joins the container's bridge beforehand (up, forwarding, flooded with
-// nothing). begin() points the bridge's forwarding entry for the container's MAC at the tap, and
-// then takes the container's port off: from the one moment to the next each frame has exactly one
-// place to go, and none is lost between. The entry is sticky, so that no frame of the container
-// moves it back. Held are frames to the container's MAC, and the ARP requests and neighbour
+// nothing). begin() points the bridge's forwarding entry for the container's MAC at the tap: from
+// the one moment to the next each frame has exactly one place to go, and none is lost between. The
+// entry is sticky, so that no frame of the container moves it back. Later the container's port is
+// taken off the bridge (PortDetachment). Held are frames to the container's MAC, and the ARP requests and neighbour
 // solicitations that ask for its addresses: unanswered, they are repeated only after a second.
 //
 // A macvlan has no port that could be diverted: its frames are not held, and PortDetachment stops it from receiving.
@@ -43,8 +43,9 @@ class FrameHold {
   // it by way of the hold. Fine if there is no port to divert.
   Result<> hold_new_connections();
 
-  // Diverts the frames to the hold and detaches the ports, well under 1 ms. On error neither has
-  // happened.
+  // Diverts the frames to the hold, well under 1 ms; macvlans, whose frames cannot be diverted, are detached. What the
+  // container has sent is still on its way out: the ports are to be detached before its sockets are dumped, and not at
+  // once. On error nothing has happened.
   Result<> begin(PortDetachment& detachment);
 
   // The frames held so far and not yet taken, oldest first, at most BYTES_MAX of them but at least one. The hold goes

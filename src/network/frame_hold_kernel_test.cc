@@ -167,6 +167,7 @@ TEST_F(Hold, NothingFallsBetweenPortAndTap) {
   });
   while (!half) std::this_thread::yield();
   ASSERT_TRUE(hold.begin(*detachment));
+  ASSERT_TRUE(detachment->detach());
   sender.join();
   auto numbers = received_numbers(source_socket.get());
   await_held(hold, kCount - numbers.size());
@@ -182,6 +183,26 @@ TEST_F(Hold, NothingFallsBetweenPortAndTap) {
   send_numbers(client.get(), 7, 8);
   ASSERT_TRUE(wait_readable(source_socket.get(), 1000));
   EXPECT_EQ(received_numbers(source_socket.get()), std::vector<uint32_t>{7});
+}
+
+TEST_F(Hold, TheWaitForSilenceEndsWhenTheContainerHasSentAllOrAtItsLimit) {
+  ScopedFd container = socket_in(lan.container, SOCK_DGRAM);
+  const Stopwatch idle;
+  detachment->await_silence(Clock::now() + std::chrono::seconds(60));
+  EXPECT_LT(idle.ms(), 30'000);
+
+  std::atomic<bool> enough = false;
+  std::thread sender([&] {
+    const sockaddr_in to = socket_address("10.98.0.2");
+    while (!enough) (void)sendto(container.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+  });
+  Clock::time_point limit;
+  do {  // the sender may have to wait for a processor
+    limit = Clock::now() + std::chrono::milliseconds(10);
+    detachment->await_silence(limit);
+  } while (Clock::now() < limit);
+  enough = true;
+  sender.join();
 }
 
 TEST_F(Hold, ATcpConnectionSeesNoRetransmissionAfterARollback) {
@@ -233,10 +254,12 @@ TEST_F(Hold, PastItsBoundTheOldestAreDropped) {
   EXPECT_EQ(last, 99U);
 }
 
-TEST_F(Hold, APortThatVanishedFailsTheBeginAndNothingIsDiverted) {
+TEST_F(Hold, APortThatVanishedFailsTheDetachmentAndNothingStaysDiverted) {
   FrameHold hold = prepare();
   run_in(lan.a, "ip link del c0");
-  EXPECT_FALSE(hold.begin(*detachment));
+  EXPECT_TRUE(hold.begin(*detachment));
+  EXPECT_FALSE(detachment->detach());
+  hold.stop();
   EXPECT_EQ(run_in(lan.a, "bridge fdb show").find("sticky"), std::string::npos);
 }
 

@@ -112,6 +112,9 @@ TEST_F(Macvlan, ItMovesAtOnceWithItsMacAndItsNeighbours) {
 
   ASSERT_TRUE(target.attach());
   ASSERT_TRUE(announce(target.netns_fd(), state));
+  const Deadline deadline = Clock::now() + std::chrono::seconds(10);
+  while (learned_port() != "xb\n" && Clock::now() < deadline) {  // the frame is on its way
+  }
   EXPECT_EQ(learned_port(), "xb\n");
   send_numbers(client, 100, 110);
   EXPECT_EQ(numbers(arrived).size(), 10U);
