@@ -445,6 +445,7 @@ Step<> SourceMigration::freeze() {
   // socket sends when CRIU has looked at it, such as a delayed acknowledgement, has a later timestamp than it will have
   // on the target, and its peer would refuse segments (PAWS).
   if (begun) begun = detachment_->detach();
+  if (auto step = check_criu(); !step) return step;
   if (!begun) return failed_here("freeze", std::move(begun.error()));
   return {};
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 
 import pytest
 
@@ -46,6 +47,25 @@ def test_death_while_it_is_dumped(lab, echo, client, victim, error):
             victim.kill()
         migration = ongoing.result()
     assert_rolled_back(lab, echo, client, migration, error)
+
+
+def test_criu_dies_at_any_moment_of_the_dump(lab, echo, client):
+    """While it has the container's threads do what it wants, too."""
+    for tenths_ms in range(0, 60, 4):
+        with begin(lab, echo, "node2") as ongoing:
+            ongoing.await_phase("freeze")
+            criu = processes.criu("node1")
+            ongoing.await_phase("dump")
+            moment = time.perf_counter() + tenths_ms / 10_000
+            while time.perf_counter() < moment:
+                pass
+            processes.kill(criu)
+            os.close(criu)
+            migration = ongoing.result()
+        if migration.migrated:  # it was too late
+            migrate(lab, echo, "node1")
+        else:
+            assert_rolled_back(lab, echo, client, migration, "^(freeze|dump|hold) on node1 failed: .*")
 
 
 @pytest.mark.parametrize("victim, error", [

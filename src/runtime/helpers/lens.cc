@@ -16,6 +16,8 @@
 //
 // The fifth: what CRIU asks of the sockets that an epoll descriptor watches, see epoll_targets.h.
 //
+// The sixth: threads are traced by a process that lasts longer than a CRIU that is killed, see lasting_tracer.h.
+//
 // Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
 //
 // Plain C in all but name: it must load in a criu with another C library than it was built with, so it uses only old
@@ -40,6 +42,7 @@
 #include <initializer_list>
 
 #include "runtime/helpers/epoll_targets.h"
+#include "runtime/helpers/lasting_tracer.h"
 
 namespace {
 
@@ -358,6 +361,19 @@ __attribute__((visibility("default"))) long syscall(long number, ...) noexcept {
     return 0;
   if (libcs_syscall == nullptr) libcs_syscall = reinterpret_cast<Syscall>(dlsym(RTLD_NEXT, "syscall"));
   return libcs_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
+
+__attribute__((visibility("default"))) long ptrace(__ptrace_request request, ...) noexcept {
+  va_list list;
+  va_start(list, request);
+  const int pid = va_arg(list, int);
+  const long address = va_arg(list, long), data = va_arg(list, long);
+  va_end(list);
+  return lasting::trace_for_criu(request, pid, address, data, directory[0] != '\0');
+}
+
+__attribute__((visibility("default"))) pid_t wait4(pid_t pid, int* status, int options, rusage* usage) {
+  return lasting::wait_for_criu(pid, status, options, usage);
 }
 
 // NAME is a buffer of CRIU's as long as the text in it: another name must be no longer.
