@@ -437,21 +437,37 @@ Step<> SourceMigration::freeze() {
   frozen_at_ = frozen->frozen_at;
   if (!frozen->note.empty()) report_.add_notes(frozen->note);
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
-  auto silent = std::async(std::launch::async, [this] { detachment_->await_silence(frozen_at_ + kSilentWithin); });
+  silence_ = std::async(std::launch::async, [this] { detachment_->await_silence(frozen_at_ + kSilentWithin); });
   if (tmpfs_) tmpfs_->freeze();
   auto begun = memory_ ? memory_->freeze(work_->path() / "lens") : Result<>();
-  silent.get();
-  // Not before, since the kernel drops what it finds queued behind a port that leaves its bridge. Not later: what a
-  // socket sends when CRIU has looked at it, such as a delayed acknowledgement, has a later timestamp than it will have
-  // on the target, and its peer would refuse segments (PAWS).
-  if (begun) begun = detachment_->detach();
   if (auto step = check_criu(); !step) return step;
   if (!begun) return failed_here("freeze", std::move(begun.error()));
   return {};
 }
 
+// The container's port leaves the bridge, the first time. Not before its sockets have sent what their windows allow,
+// and as late as that may be: the kernel drops what it finds queued behind a port that leaves, and a socket that waits
+// in vain for acknowledgements tries again (a tail loss probe). And not later than CRIU looks at them: what they send
+// after it, such as a delayed acknowledgement, has a later timestamp than it will have on the target, and the peer
+// would refuse segments (PAWS).
+Result<> SourceMigration::leave_bridge() {
+  std::call_once(left_bridge_once_, [this] {
+    silence_.wait();
+    left_bridge_ = detachment_->detach();
+  });
+  return left_bridge_;
+}
+
+// Without the lens nobody tells when CRIU comes to the sockets.
+Result<> SourceMigration::watch_socket_dump() {
+  if (!memory_) return leave_bridge();
+  TRY_ASSIGN(socket_dump_, SocketDumpWatch::start(work_->path() / "lens", [this] { (void)leave_bridge(); }));
+  return {};
+}
+
 Step<> SourceMigration::dump_and_transfer() {
   begin_phase("dump", "dumping, sending what is written");
+  if (auto watched = watch_socket_dump(); !watched) return failed_here("dump", std::move(watched.error()));
   bridge_->release(CriuPoint::kPreDump);
   auto netns = open_netns(*facts_.spec.netns_path);
   if (!netns) return failed_here("dump", std::move(netns.error()));
@@ -490,15 +506,18 @@ Step<> SourceMigration::restore_there() {
       }
     }
   // While the target restores.
+  auto alone = std::async(std::launch::async, [this] { return leave_bridge(); });  // if it has no connections
   auto bound = std::async(std::launch::async, [cgroup = facts_.container.freezer_cgroup, first = facts_.container.pid] {
     return find_bound_threads(cgroup, first);
   });
   const auto limit = host_.step_timeout + std::chrono::seconds(facts_.memory_bytes / kBytesPerSecondMin);
   auto reply = ask("restore", request, limit);
   if (auto found = bound.get()) bound_threads_ = std::move(*found);
+  auto left = alone.get();
   if (auto step = check_criu(); !step) return step;
   if (tmpfs_ && tmpfs_->failure() && !cancelled()) return failed_here("transfer", *tmpfs_->failure());
   if (!reply) return std::unexpected(std::move(reply.error()));
+  if (!left) return failed_here("restore", std::move(left.error()));
   if (tmpfs_)
     if (auto sent = tmpfs_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
@@ -745,6 +764,8 @@ void SourceMigration::resume_here() {
   if (bridge_->died()) end_repair_here();
   if (memory_) give_up_memory();
   if (auto thawed = freezer_->thaw(); !thawed) log::error("migration {}: {}", request_.id, thawed.error().text());
+  socket_dump_.reset();
+  if (silence_.valid()) silence_.wait();
   if (auto back = hold_->give_back(*detachment_); !back)
     log::error("migration {}: {}", request_.id, back.error().text());
   if (!control_) return;

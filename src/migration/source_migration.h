@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <expected>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,6 +34,7 @@
 #include "network/frame_hold.h"
 #include "network/tcp_moment.h"
 #include "runtime/criu_bridge.h"
+#include "runtime/socket_dump_watch.h"
 #include "transport/tls_context.h"
 
 namespace godwit {
@@ -76,6 +78,8 @@ class SourceMigration {
   Turns::Turn take_turn(Turns& turns, const std::string& what);
   Step<> rounds(std::optional<Turns::Turn>& turn);
   Step<> freeze();
+  Result<> leave_bridge();
+  Result<> watch_socket_dump();
   Step<> dump_and_transfer();
   Step<> restore_there();
   void note_shared_memory(const ImageSending::Memory& memory);
@@ -142,6 +146,10 @@ class SourceMigration {
   UndoList undo_;
 
   Clock::time_point frozen_at_;
+  std::future<void> silence_;  // of what the container sends, once it is frozen
+  std::unique_ptr<SocketDumpWatch> socket_dump_;
+  std::once_flag left_bridge_once_;
+  Result<> left_bridge_;
   Stopwatch total_;
   Stopwatch phase_watch_;
   uint64_t disk_bytes_before_ = 0;

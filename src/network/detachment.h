@@ -27,7 +27,7 @@ class PortDetachment {
   ~PortDetachment();  // reattaches, unless committed
 
   // All ports leave their bridges; the kernel may take some ms. After it, no frame gets in or out. What the container
-  // has sent a moment before may be lost. An error: all are back.
+  // has sent a moment before may be lost (await_silence). An error: all are back.
   Result<> detach();
   // Only the macvlans: no frame gets in or out there.
   Result<> detach_macvlans();

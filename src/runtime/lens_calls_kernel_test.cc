@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -13,9 +15,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include "runtime/lens_files.h"
+#include "runtime/socket_dump_watch.h"
 #include "runtime/test_criu.h"
 
 namespace godwit {
@@ -37,6 +42,7 @@ using Ioctl = int (*)(int, unsigned long, ...);
 using Openat = int (*)(int, const char*, int, ...);
 using Pread = ssize_t (*)(int, void*, size_t, off_t);
 using Mkdtemp = char* (*)(char*);
+using Setsockopt = int (*)(int, int, int, const void*, socklen_t);
 using Sendmsg = ssize_t (*)(int, const msghdr*, int);
 
 class LensCalls : public testing::Test {
@@ -314,6 +320,29 @@ TEST_F(LensCalls, WhatAnEpollDescriptorWatchesIsWhatTheKernelSays) {
         same += kernels == 0 ? 1 : 0;
       }
   EXPECT_GE(same, 40u);
+}
+
+TEST_F(LensCalls, TheAgentIsToldOfTheFirstConnectionAndCriuWaitsForIt) {
+  load();
+  std::atomic<int> told = 0;
+  auto watch = must(SocketDumpWatch::start(directory_.path(), [&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ++told;
+  }));
+  const auto set = call<Setsockopt>("setsockopt");
+  const ScopedFd first(::socket(AF_INET, SOCK_STREAM, 0)), second(::socket(AF_INET, SOCK_STREAM, 0));
+  const int on = 1, off = 0;
+  EXPECT_EQ(set(first.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on), 0);
+  EXPECT_EQ(set(first.get(), IPPROTO_TCP, TCP_REPAIR, &off, sizeof off), 0);
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(set(first.get(), IPPROTO_TCP, TCP_REPAIR, &on, sizeof on), 0);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(set(second.get(), IPPROTO_TCP, TCP_REPAIR, &on, sizeof on), 0);
+  EXPECT_EQ(told, 1);
+
+  load();
+  watch.reset();
+  EXPECT_EQ(call<Setsockopt>("setsockopt")(second.get(), IPPROTO_TCP, TCP_REPAIR, &on, sizeof on), 0);
 }
 
 TEST_F(LensCalls, CriusDirectoryForCoveredMountsIsOnATmpfs) {

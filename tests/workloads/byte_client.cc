@@ -2,6 +2,7 @@
 // checked (down), so the longest wait is the longest time in which the stream stood still. Commands: control_loop.h;
 // in the end the server tells how much it got, which must be what was sent.
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -29,6 +30,9 @@ int connect_to(const std::string& host, uint16_t port) {
 class Stream {
  public:
   Stream(int fd, bool up) : fd_(fd), up_(up), block_(kBlockBytes, '\0') {
+    // Without it a write waits until a third of the send buffer is free: 10 ms at 1 Gbit/s, in which the stream flows.
+    const int unsent_bytes_max = 128 << 10;
+    (void)setsockopt(fd_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
     if (!write_all(fd_, up ? "u" : "d")) std::perror("send");
   }
 

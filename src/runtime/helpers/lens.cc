@@ -16,7 +16,10 @@
 //
 // The fifth: what CRIU asks of the sockets that an epoll descriptor watches, see epoll_targets.h.
 //
-// The sixth: threads are traced by a process that lasts longer than a CRIU that is killed, see lasting_tracer.h.
+// The sixth: before CRIU looks at the first TCP connection, the agent is told, and CRIU waits until it has closed the
+// connection to $GODWIT_LENS/sockets (socket_dump_watch.h).
+//
+// The seventh: threads are traced by a process that lasts longer than a CRIU that is killed, see lasting_tracer.h.
 //
 // Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
 //
@@ -28,6 +31,7 @@
 #include <linux/magic.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,6 +41,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <initializer_list>
@@ -293,6 +298,25 @@ ssize_t ask_for_nothing(int fd, const msghdr* message, int flags) {
   return sent == sizeof header ? static_cast<ssize_t>(message->msg_iov[0].iov_len) : sent;
 }
 
+// Once, and not without an agent: its socket is gone then, or not answered for two seconds.
+void tell_of_first_connection() {
+  static bool told = false;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (told || directory[0] == '\0' || strlen(directory) + sizeof "/sockets" > sizeof address.sun_path) return;
+  told = true;
+  strcpy(address.sun_path, directory);
+  strcat(address.sun_path, "/sockets");
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  const timeval limit{2, 0};
+  char nothing = 0;
+  if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+    (void)!read(fd, &nothing, 1);
+  close(fd);
+}
+
 unsigned mode_of(int flags, va_list list) {
   return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned) : 0;
 }
@@ -344,6 +368,19 @@ __attribute__((visibility("default"))) int openat(int directory_fd, const char* 
 __attribute__((visibility("default"))) ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   if (directory[0] != '\0' && asks_for_connections(fd, message)) return ask_for_nothing(fd, message, flags);
   return syscall(SYS_sendmsg, fd, message, flags);
+}
+
+__attribute__((visibility("default"))) int setsockopt(int fd, int level, int option, const void* value,
+                                                      socklen_t length) noexcept {
+  constexpr int kRepair = 19;  // TCP_REPAIR
+  const long result = syscall(SYS_setsockopt, fd, level, option, value, length);
+  if (result == 0 && level == IPPROTO_TCP && option == kRepair && length == sizeof(int) &&
+      *static_cast<const int*>(value) == 1) {
+    const int error = errno;
+    tell_of_first_connection();
+    errno = error;
+  }
+  return static_cast<int>(result);
 }
 
 // CRIU makes the calls this way that libc has no function for.
