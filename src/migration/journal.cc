@@ -49,6 +49,7 @@ std::string facts_text(const JournalFacts& facts) {
                       {"freezer", facts.freezer.string()},
                       {"ports", ports},
                       {"cpu_quota", quota},
+                      {"bandwidth_max", facts.bandwidth_max},
                       {"network", to_hex(facts.network)}};
   return value.dump(-1, ' ', true);
 }
@@ -61,6 +62,14 @@ class FactsReader {
     const auto found = object.is_object() ? object.find(key) : object.end();
     if (!object.is_object() || found == object.end() || !found->is_string()) return wrong(key);
     return found->get<std::string>();
+  }
+  uint64_t number(const json& object, const char* key, uint64_t max = UINT64_MAX) {
+    const auto found = object.is_object() ? object.find(key) : object.end();
+    if (!object.is_object() || found == object.end() || !found->is_number_unsigned() || found->get<uint64_t>() > max) {
+      wrong(key);
+      return 0;
+    }
+    return found->get<uint64_t>();
   }
   std::string bytes(const json& object, const char* key) {
     auto decoded = from_hex(text(object, key));
@@ -100,15 +109,13 @@ Result<JournalFacts> parse_facts(std::string_view text) {
   facts.bundle = reader.text(value, "bundle");
   facts.freezer = reader.text(value, "freezer");
   facts.network = reader.bytes(value, "network");
+  if (value.contains("bandwidth_max")) facts.bandwidth_max = reader.number(value, "bandwidth_max");
   for (const json& port : reader.list("ports", kPortsMax)) {
     JournalPort& added = facts.ports.emplace_back();
     added.name = reader.text(port, "name");
     added.bridge = reader.text(port, "bridge");
     added.settings = reader.bytes(port, "settings");
-    if (port.is_object() && port.contains("index") && port["index"].is_number_unsigned())
-      added.index = port["index"].get<uint32_t>();
-    else
-      reader.wrong("index");
+    added.index = static_cast<uint32_t>(reader.number(port, "index", UINT32_MAX));
   }
   for (const json& entry : reader.list("cpu_quota", kQuotaFilesMax)) {
     if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string())

@@ -47,7 +47,8 @@ struct JournalFacts {
   std::vector<JournalPort> ports;
   // Source: files of the cpu cgroup and what they held, in the order to write them.
   std::vector<std::pair<std::filesystem::path, std::string>> cpu_quota;
-  std::string network;  // source: PortDetachment::record(); target: peer::NetworkState, what is announced
+  uint64_t bandwidth_max = 0;  // source: bytes per second for memory that follows the container; 0: no limit
+  std::string network;         // source: PortDetachment::record(); target: peer::NetworkState, what is announced
 };
 
 class JournalRecord {

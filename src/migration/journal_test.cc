@@ -32,6 +32,7 @@ class JournalTest : public testing::Test {
             .freezer = "/sys/fs/cgroup/freezer/web",
             .ports = {{.name = "veth1", .index = 7, .bridge = "br0", .settings = std::string("\x01\0\xff", 3)}},
             .cpu_quota = {{"/sys/fs/cgroup/cpu/web/cpu.cfs_quota_us", "-1"}},
+            .bandwidth_max = 10'000'000,
             .network = std::string("\x0a\x00", 2)};
   }
   fs::path path() const { return directory_ / "source-0123456789abcdef"; }
@@ -54,6 +55,7 @@ TEST_F(JournalTest, RecordIsReadAsItWasWritten) {
   EXPECT_EQ(read.facts.container, "web");
   EXPECT_EQ(read.facts.ports[0].settings, facts().ports[0].settings);
   EXPECT_EQ(read.facts.cpu_quota, facts().cpu_quota);
+  EXPECT_EQ(read.facts.bandwidth_max, facts().bandwidth_max);
   EXPECT_EQ(read.facts.network, facts().network);
   EXPECT_EQ(read.facts.boot_id, boot_id().value());
 }

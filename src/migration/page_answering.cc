@@ -13,6 +13,9 @@ namespace {
 // The target asks when it needs something; it may be silent for as long as the container runs.
 constexpr std::chrono::hours kRequestsMayPauseFor{24 * 365};
 
+// A request for more is for what nobody waits for.
+constexpr uint64_t kUrgentPagesMax = 64;
+
 bool has_ended(int pidfd) {
   pollfd item{.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&item, 1, 0) != 0;
@@ -37,7 +40,10 @@ PageAnswering::PageAnswering(std::unique_ptr<DataConnection> connection, const s
 
 PageAnswering::~PageAnswering() { cancel(); }
 
-void PageAnswering::cancel() { connection_->cancel(); }
+void PageAnswering::cancel() {
+  limit_->cancel();
+  connection_->cancel();
+}
 
 void PageAnswering::end() {
   cancel();
@@ -51,22 +57,32 @@ Result<> PageAnswering::answer() {
     TRY_ASSIGN(const wire::FrameHeader header, connection_->receive_frame(payload));
     if (header.type != wire::FrameType::kPageRequest) return fail("the target sent something odd");
     TRY_ASSIGN(const auto runs, wire::decode_page_runs(payload, header.count, false));
-    const auto process = processes_.find(header.index);
-    if (process == processes_.end()) return fail("the target asks for memory of a process that there is not");
-    for (const wire::PageRun& run : runs) {
-      for (PageRange rest = run.range; rest.pages > 0;) {
-        const PageRange part{rest.start, std::min<uint64_t>(rest.pages, wire::kPagesPerFrame)};
-        TRY(send(header.index, process->second, part));
-        rest = {part.end(), rest.pages - part.pages};
-      }
+    TRY(answer_one(header, runs));
+  }
+}
+
+Result<> PageAnswering::answer_one(const wire::FrameHeader& header, std::span<const wire::PageRun> runs) {
+  const auto process = processes_.find(header.index);
+  if (process == processes_.end()) return fail("the target asks for memory of a process that there is not");
+  uint64_t pages = 0;
+  for (const wire::PageRun& run : runs) pages += run.range.pages;
+  for (const wire::PageRun& run : runs) {
+    for (PageRange rest = run.range; rest.pages > 0;) {
+      const PageRange part{rest.start, std::min<uint64_t>(rest.pages, wire::kPagesPerFrame)};
+      if (pages <= kUrgentPagesMax)
+        limit_->take_at_once(part.bytes());
+      else
+        limit_->take(part.bytes());
+      TRY(send(header.index, process->second, part));
+      rest = {part.end(), rest.pages - part.pages};
     }
   }
+  return {};
 }
 
 // The memory of a process that has ended is not zero, it is lost.
 Result<> PageAnswering::send(SpaceId space, const Process& process, const PageRange& pages) {
   using Unreadable = PageFrameSender::Unreadable;
-  if (limit_) limit_->take_at_once(pages.bytes());
   PageRanges unread, none;
   TRY_ASSIGN(PageCounts sent, frames_.send(space, process.pid, {pages}, nullptr, Unreadable::kLeaveOut, unread));
   if (!unread.empty()) {

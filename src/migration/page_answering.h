@@ -22,7 +22,8 @@ namespace godwit {
 
 class PageAnswering {
  public:
-  // PROCESSES: which is which here. They stand still until this object is gone. LIMIT may be null.
+  // PROCESSES: which is which here. They stand still until this object is gone. LIMIT is this object's alone: what the
+  // container waits for counts and does not wait for it.
   PageAnswering(std::unique_ptr<DataConnection> connection, const std::map<SpaceId, pid_t>& processes,
                 std::shared_ptr<RateLimit> limit);
   ~PageAnswering();  // cancels
@@ -42,6 +43,7 @@ class PageAnswering {
   };
   Result<> answer();
   Result<> send(SpaceId space, const Process& process, const PageRange& pages);
+  Result<> answer_one(const wire::FrameHeader& header, std::span<const wire::PageRun> runs);
 
   std::unique_ptr<DataConnection> connection_;
   std::shared_ptr<RateLimit> limit_;

@@ -27,7 +27,8 @@ class PageAnsweringKernelTest : public testing::Test {
     if (!process_.await_call(SYS_pause)) throw std::runtime_error("the process does not come to rest");
     auto ends = link_.connect(3);
     target_ = std::move(ends.target);
-    answering_.emplace(std::move(ends.source), std::map<SpaceId, pid_t>{{kSpace, process_.pid()}}, nullptr);
+    answering_.emplace(std::move(ends.source), std::map<SpaceId, pid_t>{{kSpace, process_.pid()}},
+                       std::make_shared<RateLimit>(0));
   }
   void request(const PageRanges& ranges, SpaceId space = kSpace) {
     std::vector<wire::PageRun> runs;

@@ -12,6 +12,10 @@ namespace {
 // The source decides when it freezes and whether anything has to be sent before.
 constexpr std::chrono::hours kSilenceMax{24 * 365};
 
+// What the container waits for waits at most for these: 1.5 MiB. More than kUrgentPagesMax (page_answering.cc) in a
+// frame.
+constexpr uint64_t kLackingPagesPerFrame = 128, kUnderwayPagesMax = 256;
+
 constexpr std::byte kZeros[kRegionBytes] = {};
 
 }  // namespace
@@ -65,7 +69,9 @@ bool PageReceiving::resume(std::unique_ptr<DataConnection> connection) {
   if (connections_[streams_]) broken_.push_back(std::move(connections_[streams_]));
   connections_[streams_] = std::move(connection);
   failure_.reset();
-  requests_.assign(owed.begin(), owed.end());
+  requests_.clear();
+  lacking_.assign(owed.begin(), owed.end());
+  underway_pages_ = 0;
   serve_requests(*connections_[streams_]);
   return true;
 }
@@ -92,7 +98,9 @@ Result<> PageReceiving::take(uint32_t stream, const wire::FrameHeader& header, P
                              bool& done) {
   switch (header.type) {
     case wire::FrameType::kPages:
-      return frozen ? take_owed(header, frames) : take_stored(stream, header, frames);
+      if (!frozen) return take_stored(stream, header, frames);
+      TRY(take_owed(header, frames));
+      return {};
     case wire::FrameType::kSync:
       return connections_[stream]->send_frame({.type = wire::FrameType::kSync});
     case wire::FrameType::kFrozen: {
@@ -120,15 +128,18 @@ Result<> PageReceiving::take(uint32_t stream, const wire::FrameHeader& header, P
   }
 }
 
-Result<> PageReceiving::take_owed(const wire::FrameHeader& header, PageFrameReceiver& frames) {
+// How many pages.
+Result<uint64_t> PageReceiving::take_owed(const wire::FrameHeader& header, PageFrameReceiver& frames) {
   TRY_ASSIGN(const auto runs, frames.runs(header));
   TRY_ASSIGN(std::span<const std::byte> contents, frames.contents(header, runs));
+  uint64_t pages = 0;
   for (const wire::PageRun& run : runs) {
     const size_t bytes = run.range.bytes();
     TRY(pager_->deliver(header.index, run.range, run.zero ? std::span(kZeros).first(bytes) : contents.first(bytes)));
     if (!run.zero) contents = contents.subspan(bytes);
+    pages += run.range.pages;
   }
-  return {};
+  return pages;
 }
 
 // Two threads that fill one region would spoil the store.
@@ -221,24 +232,44 @@ Result<> PageReceiving::receive_answers(DataConnection& connection) {
     bytes_ += wire::kFrameHeaderBytes + header.length;
     if (header.type != wire::FrameType::kPages) return fail("a frame that has no place among answers");
     TRY(await_applied());
-    TRY(take_owed(header, frames));
+    TRY_ASSIGN(const uint64_t pages, take_owed(header, frames));
+    std::lock_guard lock(mutex_);
+    underway_pages_ -= std::min(pages, underway_pages_);
+    if (!lacking_.empty()) changed_.notify_all();
   }
 }
 
-// As many as have come in the meantime go as one frame for each process.
+// What fits into a frame: pages of one process that the container waits for, as many as have come in the meantime, or
+// some of those that are lacking.
+std::vector<wire::PageRun> PageReceiving::next_requests(SpaceId& space) {
+  const bool urgent = !requests_.empty();
+  std::deque<Request>& from = urgent ? requests_ : lacking_;
+  uint64_t room = urgent ? UINT64_MAX : kLackingPagesPerFrame;
+  std::vector<wire::PageRun> runs;
+  space = from.front().first;
+  while (!from.empty() && from.front().first == space && runs.size() < wire::kRunsPerFrame && room > 0) {
+    PageRange& pages = from.front().second;
+    const PageRange part{pages.start, std::min(pages.pages, room)};
+    runs.push_back({part, false});
+    room -= part.pages;
+    underway_pages_ += part.pages;
+    pages = {part.end(), pages.pages - part.pages};
+    if (pages.pages == 0) from.pop_front();
+  }
+  return runs;
+}
+
 void PageReceiving::send_requests(DataConnection& connection) {
   for (;;) {
     SpaceId space = 0;
     std::vector<wire::PageRun> runs;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return !requests_.empty() || failure_ || ending_; });
+      changed_.wait(lock, [&] {
+        return !requests_.empty() || (!lacking_.empty() && underway_pages_ < kUnderwayPagesMax) || failure_ || ending_;
+      });
       if (failure_ || ending_) return;
-      space = requests_.front().first;
-      while (!requests_.empty() && requests_.front().first == space && runs.size() < wire::kRunsPerFrame) {
-        runs.push_back({requests_.front().second, false});
-        requests_.pop_front();
-      }
+      runs = next_requests(space);
     }
     std::string payload;
     wire::encode_page_runs(runs, payload);

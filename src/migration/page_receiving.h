@@ -42,7 +42,8 @@ class PageReceiving {
   bool accept(std::unique_ptr<DataConnection> connection);
 
   // After a failure, once the maps were here: a new connection for requests. Everything that is still owed is asked for
-  // on it. False: nothing has failed, or it is another channel.
+  // on it, little by little, so that what the container waits for does not wait behind it. False: nothing has failed,
+  // or it is another channel.
   bool resume(std::unique_ptr<DataConnection> connection);
 
   // In place of all connections, which an agent had that was killed: the maps were here, and resume() is what comes.
@@ -63,13 +64,14 @@ class PageReceiving {
   Result<> receive(uint32_t stream);
   Result<> take(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames, bool& frozen, bool& done);
   Result<> take_stored(uint32_t stream, const wire::FrameHeader& header, PageFrameReceiver& frames);
-  Result<> take_owed(const wire::FrameHeader& header, PageFrameReceiver& frames);
+  Result<uint64_t> take_owed(const wire::FrameHeader& header, PageFrameReceiver& frames);
   Result<> store_pages(const wire::FrameHeader& header, std::span<const wire::PageRun> runs, PageFrameReceiver& frames);
   Result<> take_map(const wire::FrameHeader& header, DataConnection& connection);
   Result<> apply_maps(const wire::FrameHeader& header);
   Result<> await_applied();
   Result<> receive_answers(DataConnection& connection);
   void send_requests(DataConnection& connection);
+  std::vector<wire::PageRun> next_requests(SpaceId& space);
   void serve_requests(DataConnection& connection);
   void fail_with(Error error);
 
@@ -91,7 +93,10 @@ class PageReceiving {
   bool applied_ = false;
   bool ending_ = false;
   std::optional<Error> failure_;
-  std::deque<std::pair<SpaceId, PageRange>> requests_;
+  using Request = std::pair<SpaceId, PageRange>;
+  std::deque<Request> requests_;  // the container waits for them
+  std::deque<Request> lacking_;   // all else that is owed, if nobody sends it unasked
+  uint64_t underway_pages_ = 0;   // asked for and not yet here
   std::vector<std::unique_ptr<DataConnection>> broken_;
   std::vector<std::jthread> threads_;
 };

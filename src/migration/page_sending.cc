@@ -276,7 +276,8 @@ void PageSending::cancel() {
 void PageSending::resume(std::unique_ptr<DataConnection> connection) {
   cancel();
   threads_.clear();
-  auto answering = std::make_unique<PageAnswering>(std::move(connection), pids_, limit_);
+  auto answering = std::make_unique<PageAnswering>(std::move(connection), pids_,
+                                                   limit_ ? limit_->again() : std::make_shared<RateLimit>(0));
   std::lock_guard lock(mutex_);
   if (answering_) {
     answering_->end();

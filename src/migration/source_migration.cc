@@ -257,6 +257,7 @@ Result<> SourceMigration::begin_journal() {
                      .freezer = facts_.container.freezer_cgroup,
                      .ports = {},
                      .cpu_quota = {},
+                     .bandwidth_max = request_.options.bandwidth_max(),
                      .network = detachment_->record()};
   if (facts_.container.bundle == host_.run_directory / "bundles" / request_.container)
     facts.bundle = facts_.container.bundle;

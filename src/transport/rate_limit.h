@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 
 #include "base/clock.h"
@@ -18,6 +19,8 @@ class RateLimit {
   void take(uint64_t bytes);
   // Counts BYTES without waiting for them: what follows waits longer.
   void take_at_once(uint64_t bytes);
+  // Another one with the same limit, not cancelled.
+  std::shared_ptr<RateLimit> again() const { return std::make_shared<RateLimit>(bytes_per_second_); }
   // Waits end at once, now and later.
   void cancel() { cancelled_ = true; }
 
