@@ -298,7 +298,8 @@ ConfigKey describe(const Rule& rule) {
 // tell where it ends.
 Result<> check_letters(std::string_view text, std::string_view file) {
   size_t line = 1;
-  char quote = 0;  // of the string that the letter is in
+  char quote = 0;      // of the string that the letter is in
+  char before = '\n';  // the last letter outside strings but for spaces
   bool comment = false;
   const auto refuse = [&](const char* what) {
     return fail(std::string(file) + ":" + std::to_string(line) + ": " + what);
@@ -306,9 +307,10 @@ Result<> check_letters(std::string_view text, std::string_view file) {
   for (size_t at = 0; at < text.size(); ++at) {
     const char letter = text[at];
     if (letter == '\n') {
+      if (quote != 0) return refuse("a string ends in the line where it begins");
       ++line;
-      quote = 0;
       comment = false;
+      before = '\n';
     } else if (comment) {
       continue;
     } else if (quote != 0) {
@@ -317,10 +319,13 @@ Result<> check_letters(std::string_view text, std::string_view file) {
     } else if (letter == '#') {
       comment = true;
     } else if (letter == '"' || letter == '\'') {
-      if (text.substr(at, 3) == std::string(3, letter)) return refuse("a string ends in the line where it begins");
+      if (std::string_view("\n=.,[{").find(before) == std::string_view::npos) return refuse("a string begins oddly");
       quote = letter;
+      before = letter;
     } else if (static_cast<unsigned char>(letter) > 0x7f) {
       return refuse("a letter that is not ASCII belongs into a string or a comment");
+    } else if (letter != ' ' && letter != '\t') {
+      before = letter;
     }
   }
   return {};

@@ -162,7 +162,9 @@ TEST(Config, LettersThatAreNotAsciiBelongIntoStringsAndComments) {
   EXPECT_THAT(error_of("\nü = 1\n"), HasSubstr("godwit.toml:6: a letter that is not ASCII"));
   EXPECT_THAT(error_of("[runtime]\nroot = \"/#\" \xef\xbb\xbd\n"),
               HasSubstr("godwit.toml:6: a letter that is not ASCII"));
-  EXPECT_THAT(error_of("[runtime]\nroot = \"\"\"/a\nb\"\"\"\n"), HasSubstr("godwit.toml:6: a string ends in the line"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"\"\"/a\nb\"\"\"\n"), HasSubstr("godwit.toml:6: a string begins oddly"));
+  EXPECT_THAT(error_of("i=0x\"E=ж\n"), HasSubstr("godwit.toml:5: a string begins oddly"));
+  EXPECT_THAT(error_of("i= \"E=ж\n"), HasSubstr("godwit.toml:5: a string ends in the line where it begins"));
 }
 
 TEST(Config, AMissingFileIsNamed) {
