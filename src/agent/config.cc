@@ -293,49 +293,42 @@ ConfigKey describe(const Rule& rule) {
   return {rule.name(), "integer", std::to_string(std::get<IntegerRule>(rule.kind).default_value)};
 }
 
-// Letters that are not ASCII belong into comments and strings. toml++ 3.3 and 3.4 run into undefined behaviour for some
-// of them elsewhere. A string that goes over several lines, which no value needs, is refused: it would take a parser to
-// tell where it ends.
-Result<> check_letters(std::string_view text, std::string_view file) {
+// TEXT with another letter for each that is not ASCII, which only comments have: toml++ 3.3 and 3.4 run into undefined
+// behaviour for some of them. Strings are followed as far as is needed to tell where comments begin.
+Result<std::string> ascii_of(std::string_view text, std::string_view file) {
+  std::string ascii(text);
   size_t line = 1;
-  char quote = 0;      // of the string that the letter is in
-  char before = '\n';  // the last letter outside strings but for spaces
+  char quote = 0;  // of the string that the letter is in
   bool comment = false;
   const auto refuse = [&](const char* what) {
     return fail(std::string(file) + ":" + std::to_string(line) + ": " + what);
   };
-  for (size_t at = 0; at < text.size(); ++at) {
-    const char letter = text[at];
+  for (size_t at = 0; at < ascii.size(); ++at) {
+    const char letter = ascii[at];
     if (letter == '\n') {
       if (quote != 0) return refuse("a string ends in the line where it begins");
       ++line;
       comment = false;
-      before = '\n';
-    } else if (comment) {
-      continue;
-    } else if (quote != 0) {
-      if (letter == '\\' && quote == '"' && text.substr(at + 1, 1) != "\n") ++at;
-      if (letter == quote) quote = 0;
-    } else if (letter == '#') {
-      comment = true;
-    } else if (letter == '"' || letter == '\'') {
-      if (std::string_view("\n=.,[{").find(before) == std::string_view::npos) return refuse("a string begins oddly");
-      quote = letter;
-      before = letter;
     } else if (static_cast<unsigned char>(letter) > 0x7f) {
-      return refuse("a letter that is not ASCII belongs into a string or a comment");
-    } else if (letter != ' ' && letter != '\t') {
-      before = letter;
+      if (!comment) return refuse("letters that are not ASCII belong into comments");
+      ascii[at] = '?';
+    } else if (quote != 0) {
+      const bool next_is_simple = at + 1 < ascii.size() && static_cast<signed char>(ascii[at + 1]) >= ' ';
+      if (letter == '\\' && quote == '"' && next_is_simple) ++at;
+      if (letter == quote) quote = 0;
+    } else if (!comment) {
+      comment = letter == '#';
+      if (letter == '"' || letter == '\'') quote = letter;
     }
   }
-  return {};
+  return ascii;
 }
 
 }  // namespace
 
 Result<Config> parse_config(std::string_view text, std::string_view file) {
-  TRY(check_letters(text, file));
-  const toml::parse_result parsed = toml::parse(text);
+  TRY_ASSIGN(const std::string ascii, ascii_of(text, file));
+  const toml::parse_result parsed = toml::parse(ascii);
   if (!parsed)
     return fail(std::string(file) + ":" + std::to_string(parsed.error().source().begin.line) + ": " +
                 std::string(parsed.error().description()));

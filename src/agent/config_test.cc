@@ -156,15 +156,14 @@ TEST(Config, WhatIsNotTomlIsRefusedWithItsLine) {
   EXPECT_FALSE(parse_config(std::string("\0\xff\xfe", 3), "f"));
 }
 
-TEST(Config, LettersThatAreNotAsciiBelongIntoStringsAndComments) {
-  EXPECT_EQ(error_of("# für Köln, \"\n[runtime]  # ä\nroot = \"/ü\\\"#ö\"\nlog_root = '/ß\\' # é\n").find("ASCII"),
+TEST(Config, LettersThatAreNotAsciiBelongIntoComments) {
+  EXPECT_EQ(error_of("# für Köln, \"\n[runtime]  # ä\nroot = \"/\\\"#\"\nlog_root = '/\\' # é\n").find("ASCII"),
             std::string::npos);
-  EXPECT_THAT(error_of("\nü = 1\n"), HasSubstr("godwit.toml:6: a letter that is not ASCII"));
-  EXPECT_THAT(error_of("[runtime]\nroot = \"/#\" \xef\xbb\xbd\n"),
-              HasSubstr("godwit.toml:6: a letter that is not ASCII"));
-  EXPECT_THAT(error_of("[runtime]\nroot = \"\"\"/a\nb\"\"\"\n"), HasSubstr("godwit.toml:6: a string begins oddly"));
-  EXPECT_THAT(error_of("i=0x\"E=ж\n"), HasSubstr("godwit.toml:5: a string begins oddly"));
-  EXPECT_THAT(error_of("i= \"E=ж\n"), HasSubstr("godwit.toml:5: a string ends in the line where it begins"));
+  EXPECT_THAT(error_of("\nü = 1\n"), HasSubstr("godwit.toml:6: letters that are not ASCII"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"/#ü\"\n"), HasSubstr("godwit.toml:6: letters that are not ASCII"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"\\ü\"\n"), HasSubstr("godwit.toml:6: letters that are not ASCII"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"/#\" \xef\xbb\xbd\n"), HasSubstr("godwit.toml:6: letters that are not"));
+  EXPECT_THAT(error_of("[runtime]\nroot = \"\"\"/a\nb\"\"\"\n"), HasSubstr("godwit.toml:6: a string ends in the line"));
 }
 
 TEST(Config, AMissingFileIsNamed) {
