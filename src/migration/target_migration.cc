@@ -307,7 +307,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                           .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
                                       CriuPoint::kNetworkUnlock},
                           .on_failure = [this] { stop_receiving(); },
-                          .preload = host_.runc.helpers / "restored_sockets.so",
+                          .preload = host_.runc.helpers / "mends.so",
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore, Runc(host_.runc)
