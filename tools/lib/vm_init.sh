@@ -19,6 +19,8 @@ mkdir /over/upper /over/work /over/root
 mount -t overlay -o lowerdir=/host,upperdir=/over/upper,workdir=/over/work overlay /over/root
 mkdir -p /over/root/lib/modules
 mount -t 9p -o trans=virtio,version=9p2000.L,cache=none job /over/root/mnt
+share=$(parameter share)
+[ -z "$share" ] || mount -t 9p -o trans=virtio,version=9p2000.L,cache=none share "/over/root$share"
 mount --bind "/over/root$(parameter modules)" /over/root/lib/modules
 umount /sys
 mount --move /dev /over/root/dev
