@@ -10,6 +10,7 @@ from tests.support import container as containers
 from tests.support.migration import migrate
 from tests.support.paths import BUILD
 
+from .evaluation.hpcc_cluster import MPI
 from .evaluation.programs import Hpcc
 from .memory_common import BenchError
 from .peers_ssh import LOGIN, add_account, make_keys, sshd_script, with_capabilities
@@ -17,12 +18,6 @@ from .peers_ssh import LOGIN, add_account, make_keys, sshd_script, with_capabili
 ADDRESSES = ["10.99.2.81", "10.99.2.82", "10.99.2.83"]
 SIZE = 2600  # of HPL's matrix: a job of about a minute on two processors
 ENDS_WITHIN_S = 240
-MPI = ("export HOME=/tmp OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-       "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack; "
-       "mpirun.openmpi --host {hosts} --wdir /tmp -x LD_LIBRARY_PATH -x OMP_NUM_THREADS=1 "
-       "--mca plm_rsh_args '-i /tmp/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR' "
-       "--mca btl tcp,self --mca pml ob1 --mca mtl ^psm,psm2,ofi --mca btl_tcp_if_include eth0 "
-       "--mca oob_tcp_if_include eth0 --mca mpi_yield_when_idle 1 hpcc")
 
 
 def mpi_job(lab, moves, say):

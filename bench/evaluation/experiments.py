@@ -14,6 +14,7 @@
     methods = ["runc-tmpfs", "godwit-hybrid"]       # methods.py
     repetitions = 10             # of each method in each cell, besides warmups
     warmups = 1
+    sample_s = 3.0               # optional: what one takes on an ordinary machine, for the estimate before it is known
     [experiment.parameters]      # the workload's; a list means one cell for each value
     mib = [64, 256]
     [experiment.conditions]      # the same
@@ -24,7 +25,8 @@
     downtime_max = "50ms"
     rounds_max = 30
     migrations = [0, 1, 5]       # only for programs that end: how often each moves while it runs
-    settle_s = 0.5               # watched before the migration and after its last page
+    settle_s = 0.3               # watched before the migration
+    after_s = 0.3                # and after its last page
 """
 
 import dataclasses
@@ -35,12 +37,13 @@ import tomllib
 from . import methods, programs, workloads
 
 CONDITIONS = {"link": "unshaped", "latency_ms": 0, "streams": 1, "compress": "none", "downtime_max": "50ms",
-              "rounds_max": 30, "migrations": 1, "settle_s": 0.3}
+              "rounds_max": 30, "migrations": 1, "settle_s": 0.3, "after_s": 0.3}
 # Conditions that only godwit's methods know.
 GODWIT_ONLY = ("streams", "compress", "downtime_max", "rounds_max")
 DEFAULTS = {"repetitions": 10, "warmups": 1}
 TOP_KEYS = {"title", "budget_minutes", "defaults", "experiment"}
-EXPERIMENT_KEYS = {"name", "title", "workload", "methods", "repetitions", "warmups", "parameters", "conditions"}
+EXPERIMENT_KEYS = {"name", "title", "workload", "methods", "repetitions", "warmups", "sample_s", "parameters",
+                   "conditions"}
 
 
 class ExperimentError(Exception):
@@ -59,6 +62,7 @@ class Cell:
     methods: list
     repetitions: int
     warmups: int
+    sample_s: float | None  # what a sample usually takes
     varied: list  # the names of parameters and conditions that differ between the experiment's cells
 
     @property
@@ -112,6 +116,8 @@ def _cells(entry, place):
     for key, least in (("repetitions", 1), ("warmups", 0)):
         if type(entry[key]) is not int or not least <= entry[key] <= 10000:
             raise ExperimentError(f"{place}: {key} must be a whole number from {least} on, is {entry[key]!r}")
+    if not (_is_number(entry.get("sample_s", 1)) and entry.get("sample_s", 1) > 0):
+        raise ExperimentError(f"{place}: sample_s must be a number above 0, is {entry['sample_s']!r}")
     known = _workload_parameters(entry.get("workload"), place)
     parameters = _crossed(entry.get("parameters", {}), known, f"{place}: parameters")
     conditions = _crossed(entry.get("conditions", {}), CONDITIONS, f"{place}: conditions")
@@ -128,7 +134,7 @@ def _cell(entry, parameters, conditions, wanted):
     if conditions["migrations"] == 0:
         wanted = ["unmoved"]  # one run without is as good as another
     return Cell(entry["name"], str(entry.get("title", entry["name"])), entry["workload"], parameters, conditions,
-                wanted, entry["repetitions"], entry["warmups"], varied)
+                wanted, entry["repetitions"], entry["warmups"], entry.get("sample_s"), varied)
 
 
 def _workload_parameters(name, place):

@@ -48,8 +48,9 @@ def _figures(results):
         if varied == "migrations" or results.methods(experiment) == ["unmoved"] or _is_program(results, experiment):
             yield _completion(results, experiment)
         elif varied:
-            for measure in ("downtime", "client_gap", "total", "bytes"):
+            for measure in ("downtime", "client_gap", "total", "bytes", "memory", "cpu"):
                 yield _by_value(results, experiment, varied, measure)
+            yield _freeze_by_value(results, experiment, varied)
         else:
             yield from _of_methods(results, experiment)
         if varied == "rounds_max":
@@ -83,7 +84,7 @@ def _distribution(results, experiment, measure):
     for place, (method, figures) in enumerate(reversed(rows)):
         axes.scatter(figures, [place + _jitter(i) for i in range(len(figures))], s=14, color=COLOURS[method], alpha=0.7)
         axes.vlines(bootstrap.median(figures), place - 0.35, place + 0.35, color=COLOURS[method], linewidth=2)
-    _label_rows(axes, rows)
+    _label_rows(axes, [title_of(method) for method, _ in rows])
     axes.set_xlim(left=0)
     axes.set_xlabel(found.unit)
     text = (f"Each point is one migration, each stroke a median. {_extremes(rows, found)}")
@@ -98,14 +99,19 @@ def _bars(results, experiment, measure):
         return None
     figure, axes = _canvas(rows=len(rows))
     for place, (method, (middle, low, high, _)) in enumerate(reversed(rows)):
-        axes.barh(place, middle, color=COLOURS[method], height=0.65)
+        share = series.share_of_source(results.of(experiment, method), measure)
+        axes.barh(place, middle, color=COLOURS[method], height=0.65, alpha=1 if share is None else 0.5)
+        if share:
+            axes.barh(place, middle * share, color=COLOURS[method], height=0.65)
         axes.hlines(place, low, high, color="black", linewidth=1)
         axes.annotate(number(middle), (max(middle, high), place), xytext=(3, 0), textcoords="offset points", va="center",
                       fontsize=8)
-    _label_rows(axes, rows)
+    _label_rows(axes, [title_of(method) for method, _ in rows])
     axes.margins(x=0.15)
     axes.set_xlabel(found.unit)
-    text = f"Medians; the strokes are their 95 % confidence intervals. {_extremes([(m, [s[0]]) for m, s in rows], found)}"
+    text = (f"Medians; the strokes are their 95 % confidence intervals. "
+            f"{'The dark part is the source, the light part the target. ' if found.sides else ''}"
+            f"{_extremes([(m, [s[0]]) for m, s in rows], found)}")
     return _finish(figure, f"{experiment}-{measure}", f"{results.title(experiment)}: {found.title}", text)
 
 
@@ -141,71 +147,79 @@ def _by_value(results, experiment, varied, measure):
 
 def _freeze(results, experiment):
     """Where the freeze goes: medians of its phases, stacked."""
-    rows = []
-    for method in results.methods(experiment):
-        samples = [sample["freeze_phases"] for sample in results.of(experiment, method) if sample.get("freeze_phases")]
-        if samples:
-            rows.append((method, {name: bootstrap.median([sample.get(name, 0) for sample in samples])
-                                  for name in PHASES if any(name in sample for sample in samples)}))
+    rows = [(title_of(method), phases) for method in results.methods(experiment)
+            if (phases := _phases(results.of(experiment, method)))]
+    return _stacked(rows, f"{experiment}-freeze", f"{results.title(experiment)}: the freeze, phase by phase",
+                    "Medians of the phases of the freeze, stacked. Of a script the transfer is only what is left of it "
+                    "after the dump.")
+
+
+def _freeze_by_value(results, experiment, varied):
+    """The same of godwit alone, one bar for each value."""
+    ours = next((method for method in ("godwit-hybrid", "godwit-precopy") if method in results.methods(experiment)), None)
+    values = dict.fromkeys(series.value_of(sample, varied) for sample in results.of(experiment, ours)) if ours else []
+    rows = [(f"{value}", phases) for value in values
+            if (phases := _phases(results.of(experiment, ours, **{varied: value})))]
+    return _stacked(rows, f"{experiment}-freeze", f"{results.title(experiment)}: the freeze of {title_of(ours)}" if ours else "",
+                    f"Medians of the phases of the freeze, stacked, by {AXES.get(varied, varied)}.")
+
+
+def _phases(samples):
+    """{phase: median ms} of those that tell them."""
+    samples = [sample["freeze_phases"] for sample in samples if sample.get("freeze_phases")]
+    return {name: bootstrap.median([sample.get(name, 0) for sample in samples])
+            for name in PHASES if any(name in sample for sample in samples)}
+
+
+def _stacked(rows, name, title, text):
     if not rows:
         return None
     figure, axes = _canvas(rows=len(rows))
     for place, (_, phases) in enumerate(reversed(rows)):
         left = 0
-        for name, took in phases.items():
-            axes.barh(place, took, left=left, color=PHASES[name], height=0.65)
+        for phase, took in phases.items():
+            axes.barh(place, took, left=left, color=PHASES[phase], height=0.65)
             left += took
-    _label_rows(axes, rows)
+    _label_rows(axes, [label for label, _ in rows])
     axes.set_xlabel("ms")
-    for name, colour in PHASES.items():
-        axes.barh(0, 0, color=colour, label=name)
+    for phase, colour in PHASES.items():
+        axes.barh(0, 0, color=colour, label=phase)
     _legend_below(figure, axes)
-    longest = "; ".join(f"{title_of(method)}: {max(phases, key=phases.get)} {number(max(phases.values()))} ms"
-                        for method, phases in rows)
-    text = ("Medians of the phases of the freeze, stacked. Of a script the transfer is only what is left of it after the "
-            f"dump. The longest phase of each: {longest}.")
-    return _finish(figure, f"{experiment}-freeze", f"{results.title(experiment)}: the freeze, phase by phase", text)
+    longest = "; ".join(f"{label}: {max(phases, key=phases.get)} {number(max(phases.values()))} ms" for label, phases in rows)
+    return _finish(figure, name, title, f"{text} The longest phase of each: {longest}.")
 
 
 def _memory_over_time(results, experiment):
-    """Of one migration by each method, that of the middle total time: both hosts together."""
-    figure, axes = _canvas()
-    shown = 0
-    for method in results.methods(experiment):
-        if not (sample := _middle(results.of(experiment, method), "memory_series")):
-            continue
-        source, target = (sample["memory_series"][side] for side in ("source", "target"))
-        both = [(at, used + _value_at(target, at)) for at, used in source]
-        axes.plot(*zip(*both), color=COLOURS[method], linewidth=1.2, label=title_of(method))
-        shown += 1
-    if not shown:
-        pyplot.close(figure)
+    """Of one migration by each method, that of the middle total time; the source above, the target below."""
+    chosen = [(method, sample) for method in results.methods(experiment)
+              if (sample := _middle(results.of(experiment, method), "memory_series"))]
+    if not chosen:
         return None
-    axes.set_xlabel("s from the command")
-    axes.set_ylabel("MiB, both hosts")
-    axes.set_ylim(bottom=0)
-    _legend_below(figure, axes)
+    width, height = SIZE_INCHES
+    figure, panels = pyplot.subplots(2, 1, sharex=True, sharey=True, figsize=(width, 1.5 * height))
+    for axes, side in zip(panels, ("source", "target")):
+        for method, sample in chosen:
+            axes.plot(*zip(*sample["memory_series"][side]), color=COLOURS[method], linewidth=1.2, label=title_of(method))
+        axes.set_ylabel(f"MiB, {side}")
+        axes.set_ylim(bottom=0)
+    panels[-1].set_xlabel("s from the command")
+    _legend_below(figure, panels[-1], panels=2)
     return _finish(figure, f"{experiment}-memory-over-time", f"{results.title(experiment)}: memory over time",
-                   "Anonymous memory, tmpfs and memfd of both hosts together, the container's own included, in the "
-                   "migration of each method whose total time is the median. What rises above twice the container is "
-                   "the method's own.")
+                   "Anonymous memory, tmpfs and memfd of each host, the container's own included, in the migration of "
+                   "each method whose total time is the median. What rises above the container is the method's own.")
 
 
 def _pace(results, experiment):
     figure, axes = _canvas()
-    shown, lost = 0, []
+    shown, said = 0, []
     for method in results.methods(experiment):
-        if not (sample := _middle(results.of(experiment, method), "pace")):
+        samples = results.of(experiment, method)
+        if not (sample := _middle(samples, "pace")):
             continue
-        pace, marks = sample["pace"], sample["marks_s"]
-        step = pace["step_ms"] / 1000
-        times = [pace["from_s"] + i * step - marks["began"] for i in range(len(pace["values"]))]
-        usual = bootstrap.median([v for t, v in zip(times, pace["values"]) if t < 0] or pace["values"]) or 1
-        axes.plot(times, [100 * value / usual for value in pace["values"]], color=COLOURS[method], linewidth=1.1,
-                  label=title_of(method))
-        moving = [value for t, value in zip(times, pace["values"]) if 0 <= t <= marks["ended"] - marks["began"]]
-        if moving:
-            lost.append(f"{title_of(method)} {number(100 * (1 - sum(moving) / len(moving) / usual))} %")
+        axes.plot(*zip(*series.paces(sample)), color=COLOURS[method], linewidth=1.1, label=title_of(method))
+        during, after, lost = (series.spread(samples, measure) for measure in ("pace_during", "pace_after", "work_lost"))
+        if during and after and lost:
+            said.append(f"{title_of(method)} {number(during[0])} % and {number(after[0])} %, {number(lost[0])} s lost")
         shown += 1
     if not shown:
         pyplot.close(figure)
@@ -216,7 +230,8 @@ def _pace(results, experiment):
     _legend_below(figure, axes)
     return _finish(figure, f"{experiment}-pace", f"{results.title(experiment)}: pace before, during, after",
                    "The program's own pace in steps of 100 ms, in the migration of each method whose total time is the "
-                   f"median. Lost from the command to its end: {'; '.join(lost)}.")
+                   "median. Of all migrations, the median pace while they last and after the last page, and the work "
+                   f"lost in both: {'; '.join(said)}.")
 
 
 def _pages_by_round(results, experiment):
@@ -273,18 +288,18 @@ def _canvas(rows=None):
     return pyplot.subplots(figsize=(width, height if rows is None else max(1.6, 0.9 + 0.27 * rows)))
 
 
-def _label_rows(axes, rows):
-    axes.set_yticks(range(len(rows)), [title_of(method) for method, _ in reversed(rows)])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+def _label_rows(axes, labels):
+    axes.set_yticks(range(len(labels)), list(reversed(labels)))
+    axes.set_ylim(-0.6, len(labels) - 0.4)
     axes.grid(axis="y", visible=False)
 
 
-def _legend_below(figure, axes):
+def _legend_below(figure, axes, panels=1):
     """Below the axis, and the figure as much taller; the layout makes room for it."""
     rows = (len(axes.get_legend_handles_labels()[1]) + 1) // 2
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.19 * rows)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.45 / height - 0.02), ncols=2, borderaxespad=0)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.45 * panels / height - 0.02), ncols=2, borderaxespad=0)
 
 
 def _jitter(number_):
@@ -295,15 +310,6 @@ def _middle(samples, name):
     """The sample with the middle total time, of those that have NAME; None without any."""
     ordered = sorted((sample for sample in samples if sample.get(name)), key=lambda sample: sample.get("total_ms", 0))
     return ordered[len(ordered) // 2] if ordered else None
-
-
-def _value_at(points, at):
-    value = points[0][1]
-    for time, found in points:
-        if time > at:
-            break
-        value = found
-    return value
 
 
 def _run_label(method, migrations, samples):

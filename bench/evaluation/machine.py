@@ -24,6 +24,7 @@ def describe():
         "distribution": _distribution(),
         "processor": _processor(),
         "processors": os.cpu_count(),
+        "emulated": "TCG" in _processor(),  # by QEMU: every instruction
         "memory_mib": memory["MemTotal"] // 1024,
         "soft_dirty": has_soft_dirty(),
         "netem": has_netem(),

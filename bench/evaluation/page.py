@@ -53,7 +53,7 @@ def render(results, pictures=None):
 
 
 def _title(results):
-    return results.sessions[-1]["suite"] if results.sessions else "Evaluation"
+    return results.sessions[0]["suite"] if results.sessions else "Evaluation"
 
 
 def _session(results):
@@ -65,6 +65,8 @@ def _session(results):
         "system": f"{machine.get('distribution')}, Linux {machine.get('kernel')}",
         "kernel lacks": ", ".join(what for key, what in (("soft_dirty", "soft-dirty tracking"), ("netem", "sch_netem"))
                                   if not machine.get(key)) or "nothing that is needed here",
+        "emulated": "; ".join(f"Linux {other['kernel']}, {other['processors']} processors ({other['processor']}), "
+                              f"{other['memory_mib']} MiB, {other['date']}" for other in results.emulated) or "nothing",
         "versions": versions,
         "command": "; ".join(dict.fromkeys(session["command"] for session in results.sessions)),
         "samples": f"{len(results.samples)}, in {len(results.sessions)} session{'s' * (len(results.sessions) != 1)}",

@@ -32,16 +32,17 @@ def samples(cell):
 
 
 class Estimate:
-    """How long the rest takes: what samples of the same experiment took so far, else of any, else a guess."""
+    """How long the rest takes: what the file says of an experiment's samples (sample_s), times how much slower or quicker
+    those so far were than it says; without that, what samples of the same experiment took, else of any, else a guess."""
 
     GUESS_S = 4.0
 
     def __init__(self, cells, done=frozenset()):
-        self._left = {}
-        self._took = {}
+        self._left, self._said, self._took = {}, {}, {}
         for cell in cells:
             count = sum(key(cell, sample) not in done for sample in samples(cell))
             self._left[cell.experiment] = self._left.get(cell.experiment, 0) + count
+            self._said[cell.experiment] = cell.sample_s
 
     def record(self, experiment, seconds):
         self._took.setdefault(experiment, []).append(seconds)
@@ -54,8 +55,20 @@ class Estimate:
     def samples_left(self):
         return sum(self._left.values())
 
+    def samples_left_of(self, experiment):
+        return self._left[experiment]
+
     def seconds_left(self):
-        every = [seconds for took in self._took.values() for seconds in took]
-        usual = statistics.mean(every) if every else self.GUESS_S
-        return sum(left * (statistics.mean(self._took[experiment]) if experiment in self._took else usual)
-                   for experiment, left in self._left.items())
+        return sum(map(self.seconds_left_of, self._left))
+
+    def seconds_left_of(self, experiment):
+        if self._said[experiment]:
+            return self._left[experiment] * self._said[experiment] * self._slowness()
+        every = self._took.get(experiment) or [seconds for took in self._took.values() for seconds in took]
+        return self._left[experiment] * (statistics.mean(every) if every else self.GUESS_S)
+
+    def _slowness(self):
+        """Of this machine against that of the file."""
+        took = sum(sum(self._took[name]) for name in self._took if self._said[name])
+        said = sum(len(self._took[name]) * self._said[name] for name in self._took if self._said[name])
+        return took / said if said else 1.0

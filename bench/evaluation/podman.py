@@ -10,6 +10,7 @@ from tests.support import container as containers
 STORAGE = pathlib.Path(f"/var/tmp/godwit-evaluation-podman-{os.getpid()}")
 _LOCKS = pathlib.Path("/dev/shm/libpod_lock")  # podman's, and it leaves it
 _LOCKS_WERE_THERE = _LOCKS.exists()
+_started = set()  # names of containers that podman may have
 IMAGE = "localhost/godwit-redis"
 # runC's default for podman's limits needs CAP_SYS_RESOURCE, which root has not in every virtual machine.
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
@@ -26,6 +27,7 @@ def script_environment():
 
 
 def start_redis(lab, node, name, address, rootfs):
+    _started.add(name)
     for each in lab.nodes:
         _provide_image(lab, each, rootfs)
     lab.netns(node, name, f"{address}/{containers.SUBNET_BITS}")
@@ -36,9 +38,13 @@ def start_redis(lab, node, name, address, rootfs):
     return containers.Container(name, node, address, pathlib.Path("/"), None)
 
 
-def remove(lab, node, name):
-    if (STORAGE / node).exists():
-        lab.exec(node, *command(node), "rm", "--force", "--time", "0", "--ignore", name, check=False)
+def remove(lab, name):
+    """Wherever it is. podman takes long to say that it has nothing, so it is asked for its own only."""
+    if name in _started:
+        for node in lab.nodes:
+            if (STORAGE / node).exists():
+                lab.exec(node, *command(node), "rm", "--force", "--time", "0", "--ignore", name, check=False)
+        _started.discard(name)
 
 
 def drop_storage():

@@ -2,9 +2,11 @@
 times, and its result must be that of a run that was not moved: to the last bit where the program computes the same way
 each time, else by its own checks.
 
-A program has PARAMETERS, memory_mib(parameters), processes(parameters), rootfs(), files(parameters) (name: content, in
-the container's /data), command(parameters), and result(text), the part of its output that must be the same each time;
-WorkloadFailed if the program itself finds something wrong in it.
+A program has PARAMETERS, memory_mib(parameters), processes(parameters), files(parameters) (name: content, in the
+container's /data), rootfs(), command(parameters), and result(text), the part of its output that must be the same each
+time; WorkloadFailed if the program itself finds something wrong in it. One that is more than a container has start(lab,
+node, directory, parameters) in place of rootfs and command: it returns the container that is to be moved, with the
+program at work; OTHERS are the names of those that stay where they are.
 """
 
 import json
@@ -16,38 +18,46 @@ import time
 from tests.support import container as containers
 from tests.support.paths import workload
 
+from . import hpcc_cluster
 from .workloads import NAME, WorkloadFailed, fresh_address, remove_everywhere, rootfs, shared_directory
 
 POLL_S = 0.02
+# Where the packages have them: the links to them are made by maintainer scripts.
+_LIBRARIES = "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack"
 
 # Open MPI in one container, as root, over shared memory; no daemon on another host, no ssh.
 _MPI = ("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm=isolated OMPI_MCA_btl=self,vader "
         "OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mtl=^psm,psm2,ofi OMPI_MCA_pml=ob1 "
         "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMP_NUM_THREADS=1 HOME=/tmp "
-        "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/blas:/usr/lib/x86_64-linux-gnu/lapack; "
+        f"{_LIBRARIES}; "
         "mpirun.openmpi -np {ranks} {program} 2>/tmp/errors")
 
 
 class RunningProgram:
-    """A program in a container; what it prints is in a directory on a storage that both hosts see."""
+    """A program in a container, or several; what it prints is in a directory on a storage that both hosts see."""
 
     def __init__(self, lab, node, program, parameters):
         self.lab = lab
         self._program = program
         self._directory = shared_directory()
+        self._names = [NAME, *getattr(program, "OTHERS", [])]
         try:
             for name, content in program.files(parameters).items():
                 (self._directory / name).write_bytes(content)
                 (self._directory / name).chmod(0o755)
-            # The status last, by a rename: once it is there, so is the output.
-            script = (f"cd /tmp; ({program.command(parameters)}) >/tmp/output; echo $? >/data/status.new; "
-                      "cp /tmp/output /data/output; mv /data/status.new /data/status")
-            self.container = containers.start(lab, node, NAME, fresh_address(), ["/bin/sh", "-c", script], rootfs=program.rootfs(),
-                                              options=["--bind", f"{self._directory}:/data"], output=False)
+            start = getattr(program, "start", self._start_alone)
+            self.container = start(lab, node, self._directory, parameters)
         except BaseException:
             self.close()
             raise
         self.began = time.monotonic()
+
+    def _start_alone(self, lab, node, directory, parameters):
+        # The status last, by a rename: once it is there, so is the output.
+        script = (f"cd /tmp; ({self._program.command(parameters)}) >/tmp/output; echo $? >/data/status.new; "
+                  "cp /tmp/output /data/output; mv /data/status.new /data/status")
+        return containers.start(lab, node, NAME, fresh_address(), ["/bin/sh", "-c", script], rootfs=self._program.rootfs(),
+                                options=["--bind", f"{directory}:/data"], output=False)
 
     @property
     def ended(self):
@@ -67,7 +77,7 @@ class RunningProgram:
         return self._program.result(text)
 
     def close(self):
-        remove_everywhere(self.lab, NAME)
+        remove_everywhere(self.lab, *self._names)
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -246,4 +256,97 @@ class Lammps:
         return "\n".join(line.strip() for line in energies[0].strip().splitlines())
 
 
-PROGRAMS = {"stencil": Stencil, "conjugate-gradient": ConjugateGradient, "hpcc": Hpcc, "lammps": Lammps}
+# Water as the package has it, in Debian's force field; velocities from a seed. Written for a run of one rank that is the
+# same each time.
+_WATER = """#include "oplsaa.ff/forcefield.itp"
+#include "oplsaa.ff/spce.itp"
+[ system ]
+water
+[ molecules ]
+"""
+_BOX_NM = 1.86206  # of spc216.gro: whole multiples of it have no seam
+_MDP = """integrator = md
+dt = 0.002
+nsteps = {steps}
+nstxout = {steps}
+nstvout = {steps}
+nstenergy = 50
+nstlog = 50
+nstcalcenergy = 10
+cutoff-scheme = Verlet
+coulombtype = PME
+rcoulomb = 0.8
+rvdw = 0.8
+constraints = h-bonds
+tcoupl = v-rescale
+tc-grps = System
+tau-t = 0.1
+ref-t = 300
+gen-vel = yes
+gen-temp = 300
+gen-seed = 87287
+ld-seed = 87287
+"""
+
+
+class Gromacs:
+    """GROMACS: a box of SPC/E water, made by its own tools from the package's spc216.gro, with particle-mesh Ewald in
+    OpenMP threads. With -reprod the positions at the end and the energies must be those of a run that was not moved."""
+
+    PARAMETERS = {"threads": 2, "boxes": 1, "steps": 1000}
+
+    @staticmethod
+    def memory_mib(parameters):
+        return 128 + parameters["boxes"] ** 3
+
+    @staticmethod
+    def processes(parameters):
+        return parameters["threads"]
+
+    @staticmethod
+    def rootfs():
+        return rootfs("gromacs")
+
+    @staticmethod
+    def files(parameters):
+        return {"water.top": _WATER.encode(), "run.mdp": _MDP.format(**parameters).encode()}
+
+    @staticmethod
+    def command(parameters):
+        """solvate adds the number of molecules to the topology. No signal handler, no restart file, no tuning by time."""
+        box = " ".join([f"{parameters['boxes'] * _BOX_NM:.5f}"] * 3)
+        return (f"export GMX_MAXBACKUP=-1 HOME=/tmp OMP_WAIT_POLICY=passive {_LIBRARIES}; cp /data/water.top .; "
+                f"gmx -quiet solvate -cs spc216.gro -box {box} -p water.top -o water.gro >/tmp/log 2>&1 && "
+                "gmx -quiet grompp -f /data/run.mdp -c water.gro -p water.top -o run.tpr >>/tmp/log 2>&1 && "
+                f"gmx -quiet mdrun -s run.tpr -reprod -nt {parameters['threads']} -ntmpi 1 -pin off -cpt -1 -noconfout "
+                "-o run.trr -e run.edr -g run.log >>/tmp/log 2>&1 && sha256sum run.trr && cat run.log || { cat /tmp/log; false; }")
+
+    @staticmethod
+    def result(text):
+        """The digest of the last positions and velocities, and the energies of all steps that are logged."""
+        energies = re.findall(r"^ +Energies \(kJ/mol\)\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+        digest = re.search(r"^([0-9a-f]{64})  run.trr", text, re.MULTILINE)
+        if not digest or len(energies) < 2 or "Finished mdrun" not in text:
+            raise WorkloadFailed(f"GROMACS did not come to its end: {text.strip()[-300:]}")
+        return "\n".join([digest[1], *energies])
+
+
+class HpccCluster:
+    """HPC Challenge in three containers on both hosts, a rank in each, over TCP (hpcc_cluster.py); one moves."""
+
+    PARAMETERS = {"size": 800}
+    OTHERS = hpcc_cluster.OTHERS
+    start = staticmethod(hpcc_cluster.start)
+    result = staticmethod(Hpcc.result)
+
+    @staticmethod
+    def memory_mib(parameters):
+        return Hpcc.memory_mib({"size": parameters["size"], "ranks": hpcc_cluster.RANKS})
+
+    @staticmethod
+    def files(parameters):
+        return Hpcc.files({"size": parameters["size"], "ranks": hpcc_cluster.RANKS})
+
+
+PROGRAMS = {"stencil": Stencil, "conjugate-gradient": ConjugateGradient, "hpcc": Hpcc, "hpcc-cluster": HpccCluster,
+            "lammps": Lammps, "gromacs": Gromacs}

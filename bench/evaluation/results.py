@@ -10,7 +10,8 @@ class ResultsError(Exception):
 
 
 def read(path):
-    """(sessions, samples). A last line without its end, of a run that was killed, is left out."""
+    """(sessions, samples); of each sample, the machine of its session. A last line without its end, of a run that was
+    killed, is left out."""
     sessions, samples = [], []
     try:
         with open(path, encoding="utf-8") as file:
@@ -21,6 +22,7 @@ def read(path):
         try:
             entry = json.loads(line)
             {"session": sessions, "sample": samples}[entry["kind"]].append(entry)
+            entry.setdefault("machine", sessions[-1]["machine"] if sessions else {})
         except (ValueError, KeyError, TypeError) as error:
             raise ResultsError(f"{path}: line {number} is no result: {line[:80]!r}") from error
     return sessions, samples

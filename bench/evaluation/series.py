@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from . import bootstrap
+from . import bootstrap, results
 from .methods import METHODS
 
 COUNTED = ("migrated", "completed")
@@ -16,10 +16,41 @@ class Measure:
     unit: str
     of: object  # of a sample; None without it
     factor: float = 1.0
+    sides: str | None = None  # what in a sample has it of each host
 
 
 def _sum_of(name):
     return lambda sample: sum(sample[name].values()) if name in sample else None
+
+
+def paces(sample):
+    """[(seconds from the command on, % of the median before it)] of a program that tells its pace, in steps."""
+    if "pace" not in sample:
+        return []
+    pace, began = sample["pace"], sample["marks_s"]["began"]
+    times = [pace["from_s"] + number * pace["step_ms"] / 1000 - began for number in range(len(pace["values"]))]
+    usual = bootstrap.median([value for at, value in zip(times, pace["values"]) if at < 0] or pace["values"]) or 1
+    return [(at, 100 * value / usual) for at, value in zip(times, pace["values"])]
+
+
+def _mean_pace(of_interest):
+    """OF_INTEREST: of a time and the end of the migration, both from the command on."""
+    def mean(sample):
+        chosen = [value for at, value in paces(sample) if of_interest(at, _took_s(sample))]
+        return sum(chosen) / len(chosen) if chosen else None
+
+    return mean
+
+
+def _work_lost(sample):
+    """From the command until the watch ends, in seconds of the usual pace."""
+    if not (found := [value for at, value in paces(sample) if at >= 0]):
+        return None
+    return sum(100 - value for value in found) / 100 * sample["pace"]["step_ms"] / 1000
+
+
+def _took_s(sample):
+    return sample["marks_s"]["ended"] - sample["marks_s"]["began"]
 
 
 MIB = 1 << 20
@@ -29,11 +60,32 @@ MEASURES = {
     "standstill": Measure("standstill of the program", "ms", lambda sample: sample.get("standstill_ms")),
     "total": Measure("total time", "s", lambda sample: sample.get("total_ms"), 1e-3),
     "bytes": Measure("bytes sent", "MiB", lambda sample: sample.get("bytes_sent"), 1 / MIB),
-    "memory": Measure("peak extra memory, both hosts", "MiB", _sum_of("memory_extra"), 1 / MIB),
-    "disk": Measure("written to disks", "MiB", _sum_of("disk_bytes"), 1 / MIB),
-    "cpu": Measure("CPU time of both hosts", "s", _sum_of("cpu_ms"), 1e-3),
+    "memory": Measure("peak extra memory, both hosts", "MiB", _sum_of("memory_extra"), 1 / MIB, "memory_extra"),
+    "disk": Measure("written to disks", "MiB", _sum_of("disk_bytes"), 1 / MIB, "disk_bytes"),
+    "cpu": Measure("CPU time of both hosts", "s", _sum_of("cpu_ms"), 1e-3, "cpu_ms"),
+    "pace_during": Measure("pace while it moves", "%", _mean_pace(lambda at, end: 0 <= at <= end)),
+    "pace_after": Measure("pace after the last page", "%", _mean_pace(lambda at, end: at > end)),
+    "work_lost": Measure("work lost", "s", _work_lost),
     "completion": Measure("completion time", "s", lambda sample: sample.get("completion_s")),
 }
+
+
+def load(paths):
+    """Results of several runs together; those of emulated machines are experiments of their own."""
+    sessions, samples = [], []
+    for path in paths:
+        own_sessions, own_samples = results.read(path)
+        sessions += own_sessions
+        samples += map(_apart, own_samples)
+    return Results(sessions, samples)
+
+
+def _apart(sample):
+    if not sample["machine"].get("emulated"):
+        return sample
+    version = ".".join(sample["machine"]["kernel"].split(".")[:2])
+    return sample | {"key": f"{version}|{sample['key']}", "experiment": f"{sample['experiment']}-linux-{version.replace('.', '-')}",
+                     "title": f"{sample['title']}, emulated machine with Linux {version}"}
 
 
 class Results:
@@ -43,7 +95,15 @@ class Results:
 
     @property
     def machine(self):
-        return self.sessions[-1]["machine"] if self.sessions else {}
+        """Of the last session on a real machine, if there is one."""
+        machines = [session["machine"] for session in self.sessions]
+        return next((machine for machine in reversed(machines) if not machine.get("emulated")), (machines or [{}])[-1])
+
+    @property
+    def emulated(self):
+        """Machines besides that, a kernel each."""
+        return list({session["machine"]["kernel"]: session["machine"] for session in self.sessions
+                     if session["machine"].get("emulated")}.values())
 
     def experiments(self):
         return list(dict.fromkeys(sample["experiment"] for sample in self.samples))
@@ -86,6 +146,14 @@ def values(samples, measure):
     """The figures of those that have it, in the measure's unit."""
     found = MEASURES[measure]
     return [figure * found.factor for sample in samples if (figure := found.of(sample)) is not None]
+
+
+def share_of_source(samples, measure):
+    """Median of what part of the figure is the source's; None of what is not one of each host."""
+    if not (name := MEASURES[measure].sides):
+        return None
+    shares = [sample[name]["source"] / total for sample in samples if (total := sum(sample.get(name, {}).values())) > 0]
+    return bootstrap.median(shares)
 
 
 def spread(samples, measure):

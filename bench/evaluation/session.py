@@ -35,7 +35,7 @@ class Session:
             todo = [sample for sample in plan.samples(cell) if plan.key(cell, sample) not in self._done]
             if not any(not sample.is_warmup for sample in todo):
                 continue
-            if reason := self._obstacle(cell):
+            if reason := obstacle(cell, self._machine):
                 self._leave_out(cell, cell.methods, "skipped", reason)
                 continue
             todo = self._without_unavailable(cell, todo)
@@ -46,15 +46,9 @@ class Session:
 
     # --- What is left out ---
 
-    def _obstacle(self, cell):
-        kind = (workloads.WORKLOADS | programs.PROGRAMS)[cell.workload]
-        if cell.conditions["latency_ms"] and not self._machine["netem"]:
-            return f"latency needs the kernel's sch_netem, which {self._machine['kernel']} does not have"
-        return machines.no_room(cell, kind.memory_mib(cell.parameters), workloads.processes(kind, cell.parameters))
-
     def _without_unavailable(self, cell, todo):
         for name in cell.methods:
-            if name in METHODS and (why := METHODS[name].unavailable(self._machine)):
+            if why := unavailable(name, self._machine):
                 self._leave_out(cell, [name], "unavailable", why)
                 todo = [sample for sample in todo if sample.method != name]
         return todo
@@ -75,7 +69,7 @@ class Session:
             return None
         now = time.monotonic()
         left = max(0.0, self._began + self._suite.budget_s - now)
-        weights = [len(plan.samples(cell)) for cell in self._suite.cells[number:]]
+        weights = [len(plan.samples(cell)) * (cell.sample_s or plan.Estimate.GUESS_S) for cell in self._suite.cells[number:]]
         return now + left * weights[0] / sum(weights)
 
     # --- Services: one container, moved again and again ---
@@ -92,8 +86,11 @@ class Session:
                     self._close(running)
                     running = None
                 engine = METHODS[sample.method].engine
+                started_s = 0.0
                 try:
-                    running = running or self._start(cell, engine)
+                    if not running:
+                        running = self._start(cell, engine)
+                        started_s = round(time.monotonic() - began, 3)
                     entry, still_right = self._one_move(cell, sample, running)
                 except WorkloadFailed as failure:
                     entry, still_right = {"outcome": "workload_failed", "why": str(failure)}, False
@@ -101,7 +98,7 @@ class Session:
                     self._close(running)
                     running = None
                 attempts.note(sample, entry["outcome"])
-                self._record(cell, sample, entry, time.monotonic() - began)
+                self._record(cell, sample, entry | {"start_s": started_s}, time.monotonic() - began)
         finally:
             if running:
                 self._close(running)
@@ -120,8 +117,9 @@ class Session:
         entry = {"source": running.container.node}
         try:
             entry |= measure(self._lab, running, sample.method, cell.conditions)
+            began = time.monotonic()
             running.check()
-            return entry | {"outcome": "migrated"}, True
+            return entry | {"outcome": "migrated", "check_s": round(time.monotonic() - began, 3)}, True
         except MoveFailed as failure:
             entry |= {"outcome": failure.outcome, "why": str(failure)}
         except (WorkloadFailed, LabError, OSError) as error:
@@ -167,6 +165,8 @@ class Session:
         entry = self._completed(cell, sample.method, cell.conditions["migrations"], usual_s)
         if entry.pop("result") != result:
             raise WorkloadFailed("its result is not that of a run that was not moved")
+        if not entry["migrations_done"]:
+            return {"outcome": "ended_early", "why": f"it ended after {entry['completion_s']:.1f} s, before it could be moved"}
         return entry | {"outcome": "completed"}
 
     def _reference(self, cell, runs):
@@ -189,7 +189,8 @@ class Session:
         moves = []
         try:
             for number in range(1, migrations + 1):
-                if running.await_end(running.began + usual_s * number / (migrations + 1)):
+                # The last well before the end, should this run be quicker than usual.
+                if running.await_end(running.began + usual_s * number / (migrations + 1.5)):
                     break
                 try:
                     moves.append(_watched_move(self._lab, running.container, method, cell.conditions))
@@ -228,6 +229,7 @@ class Session:
             "key": plan.key(cell, sample), "experiment": cell.experiment, "title": cell.title,
             "workload": cell.workload, "parameters": cell.parameters, "conditions": cell.conditions,
             "varied": cell.varied, "method": sample.method, "number": sample.number, "warmup": sample.is_warmup,
+            "sample_s": took_s and round(took_s, 3),
         } | entry)
         if took_s is None:
             return
@@ -237,6 +239,28 @@ class Session:
     def _left(self):
         minutes, seconds = divmod(round(self._estimate.seconds_left()), 60)
         return f"[{self._estimate.samples_left} left, about {minutes}:{seconds:02} min]"
+
+
+def obstacle(cell, machine):
+    """Why the cell cannot be measured on the machine; None if it can."""
+    kind = (workloads.WORKLOADS | programs.PROGRAMS)[cell.workload]
+    if cell.conditions["latency_ms"] and not machine["netem"]:
+        return f"latency needs the kernel's sch_netem, which {machine['kernel']} does not have"
+    return machines.no_room(cell, kind.memory_mib(cell.parameters), workloads.processes(kind, cell.parameters))
+
+
+def unavailable(method, machine):
+    """Why the method cannot run on the machine; None if it can."""
+    return METHODS[method].unavailable(machine) if method in METHODS else None
+
+
+def estimate(cells, machine):
+    """Of what can be measured on the machine, at its beginning."""
+    found = plan.Estimate(cells)
+    for cell in cells:
+        left_out = cell.methods if obstacle(cell, machine) else [m for m in cell.methods if unavailable(m, machine)]
+        found.leave_out(cell.experiment, sum(sample.method in left_out for sample in plan.samples(cell)))
+    return found
 
 
 class Attempts:
@@ -265,7 +289,7 @@ def measure(lab, running, method, conditions):
     running.begin()
     time.sleep(conditions["settle_s"])
     figures = _watched_move(lab, running.container, method, conditions)
-    time.sleep(conditions["settle_s"])
+    time.sleep(conditions["after_s"])
     return figures | running.end()
 
 

@@ -9,7 +9,7 @@ def write(results, path):
 
 def render(results):
     machine = results.machine
-    lines = [f"# {results.sessions[-1]['suite'] if results.sessions else 'Evaluation'}", "",
+    lines = [f"# {results.sessions[0]['suite'] if results.sessions else 'Evaluation'}", "",
              f"{machine.get('date')}; {machine.get('processors')} processors, {machine.get('memory_mib')} MiB, "
              f"{machine.get('distribution')}, Linux {machine.get('kernel')}; "
              f"commit {machine.get('versions', {}).get('commit')}; "

@@ -5,6 +5,7 @@ A workload has PARAMETERS with their defaults, memory_mib(parameters), processes
 parameters), which returns a Running.
 """
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -61,11 +62,13 @@ def fresh_address():
     return next(_ADDRESSES)
 
 
-def remove_everywhere(lab, name):
+def remove_everywhere(lab, *names):
+    """One command for each host."""
+    script = 'for name; do runc delete --force "$name"; ip netns delete "$name"; done'
+    for name in names:
+        podman.remove(lab, name)
     for node in lab.nodes:
-        lab.exec(node, "runc", "delete", "--force", name, check=False)
-        podman.remove(lab, node, name)
-        lab.exec(node, "ip", "netns", "delete", name, check=False)
+        lab.exec(node, "sh", "-c", script, "sh", *names, check=False)
     lab.exec(CLIENT, "ip", "neighbour", "flush", "all", check=False)  # of containers that are gone
 
 
@@ -332,6 +335,15 @@ def rootfs(name):
     return done.stdout.strip()
 
 
+def provide(suite):
+    """Makes all root file systems that the suite needs, before anything is measured. Which cannot be made, the samples
+    that need it will say."""
+    containers.workload_rootfs()
+    for name in sorted({ROOT_FILE_SYSTEMS.get(cell.workload, "busybox") for cell in suite.cells}):
+        with contextlib.suppress(WorkloadFailed):
+            rootfs(name)
+
+
 def processes(workload, parameters):
     """How many processors it wants at least."""
     return getattr(workload, "processes", lambda _: 1)(parameters)
@@ -339,3 +351,5 @@ def processes(workload, parameters):
 
 WORKLOADS = {"echo": Echo, "redis": Redis, "memcached": Memcached, "writer": Writer, "stream": Stream,
              "postgresql": Postgresql}
+ROOT_FILE_SYSTEMS = {"redis": "redis", "memcached": "memcached", "postgresql": "postgresql", "hpcc": "hpcc",
+                     "hpcc-cluster": "openmpi", "lammps": "lammps", "gromacs": "gromacs"}

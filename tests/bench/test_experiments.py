@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from bench.evaluation import experiments
+from bench.evaluation import experiments, plan, session
 from bench.evaluation.experiments import ExperimentError
 from tests.support.paths import ROOT
 
@@ -45,6 +45,7 @@ def test_runs_that_are_not_moved_need_no_method():
     ({"methods": ["runc-tmpfs", "runc-tmpfs"]}, "named twice"),
     ({"repetitions": 0}, "repetitions must be"),
     ({"repetitions": True}, "repetitions must be"),
+    ({"sample_s": 0}, "sample_s must be a number above 0"),
     ({"parameters": {"gib": 1}}, "parameters: unknown key 'gib'"),
     ({"parameters": {"mib": "64"}}, "mib: must be a whole number"),
     ({"parameters": {"mib": []}}, "mib: the list is empty"),
@@ -97,3 +98,27 @@ def test_the_files_of_the_repository_are_right(name):
     varied = {varied for cell in suite.cells for varied in cell.varied}
     assert varied == {"mib", "rate_mb", "rounds_max", "processes", "connections", "link", "latency_ms", "compress",
                       "streams", "migrations"}
+
+
+def test_the_file_for_emulated_machines_has_what_other_kernels_can():
+    suite = experiments.load(ROOT / "bench" / "experiments" / "vm.toml")
+    assert {"runc-precopy", "latency_ms"} <= {*(m for cell in suite.cells for m in cell.methods),
+                                              *(name for cell in suite.cells for name in cell.varied)}
+
+
+def test_a_full_run_has_ten_repetitions_of_everything_and_takes_an_hour_and_a_half(monkeypatch):
+    monkeypatch.setattr(session.machines, "no_room", lambda *_: None)
+    suite = experiments.load(ROOT / "bench" / "experiments" / "full.toml")
+    assert min(cell.repetitions for cell in suite.cells) >= 10
+    capable = {"kernel": "6.1", "netem": True, "soft_dirty": True, "versions": {"podman": "podman"}}
+    here = {"kernel": "6.18", "netem": False, "soft_dirty": False, "versions": {"podman": "podman"}}
+    assert plan.Estimate(suite.cells).seconds_left() < 110 * 60
+    assert session.estimate(suite.cells, here).seconds_left() < 90 * 60
+    assert session.estimate(suite.cells, capable).samples_left == plan.Estimate(suite.cells).samples_left
+
+
+def test_the_estimate_is_printed(tmp_path):
+    path = tmp_path / "one.toml"
+    path.write_text('[[experiment]]\nname = "a"\nworkload = "redis"\nmethods = ["godwit-cold"]\nsample_s = 6\n')
+    done = subprocess.run([ROOT / "bench" / "evaluate", path, "--estimate"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].split() == ["all", "1", "11", "1.1"]

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from bench.evaluation import figures, page, results, summary, tables
+from bench.evaluation import figures, page, results, series, summary, tables
 from bench.evaluation.series import Results
 from tests.support.paths import ROOT
 
@@ -60,6 +60,32 @@ def test_what_failed_counts_in_no_median_and_is_listed():
 
 def test_a_sample_that_was_measured_twice_counts_once():
     assert len(one_experiment(sample("runc-disk", 1, downtime_ms=1), sample("runc-disk", 1, downtime_ms=2)).samples) == 1
+
+
+def test_an_emulated_machine_has_experiments_of_its_own(tmp_path):
+    def run(name, machine, downtime_ms):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps({"kind": kind} | entry) + "\n" for kind, entry in (
+            ("session", {"suite": "S", "command": "c", "machine": machine}),
+            ("sample", sample("runc-precopy", 1, downtime_ms=downtime_ms)))))
+        return path
+
+    found = series.load([run("real", {"kernel": "6.18.4", "emulated": False}, 5),
+                         run("vm", {"kernel": "6.1.0-50-amd64", "emulated": True, "processors": 2, "processor": "TCG",
+                          "memory_mib": 1, "date": "today"}, 900)])
+    assert found.experiments() == ["x", "x-linux-6-1"]
+    assert [series.values(found.of(name), "downtime") for name in found.experiments()] == [[5], [900]]
+    assert found.machine["kernel"] == "6.18.4"
+    shown = page.render(found)
+    assert "X, emulated machine with Linux 6.1" in shown and "6.1.0-50-amd64" in shown
+
+
+def test_pace_is_of_what_it_was_before():
+    slow = sample("runc-tmpfs", 1, marks_s={"began": 100.0, "ended": 100.15},
+                  pace={"unit": "x", "from_s": 99.8, "step_ms": 100, "values": [10, 10, 0, 5, 8, 10]})
+    found = {name: series.values([slow], name) for name in ("pace_during", "pace_after", "work_lost")}
+    assert found["pace_during"] == [pytest.approx(25)] and found["pace_after"] == [pytest.approx(90)]
+    assert found["work_lost"] == [pytest.approx(0.17)]
 
 
 def test_whatever_is_in_the_results_is_text_in_the_page():

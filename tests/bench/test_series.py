@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bench.evaluation import experiments, plan, results, session, workloads
+from bench.evaluation import experiments, plan, programs, results, session, workloads
 from bench.evaluation.methods import Method, MoveFailed
 from bench.evaluation.session import Session
 from bench.evaluation.workloads import WorkloadFailed
@@ -70,13 +70,13 @@ def world(monkeypatch):
         monkeypatch.setitem(session.METHODS, name, Method(name, None))
     monkeypatch.setitem(session.METHODS, "never", Method("never", None, lambda machine: "not on this kernel"))
     monkeypatch.setattr(session, "_watched_move", move)
-    monkeypatch.setattr(workloads, "remove_everywhere", lambda lab, name: None)
+    monkeypatch.setattr(workloads, "remove_everywhere", lambda lab, *names: None)
     return happened, outcomes
 
 
 def suite(methods=("a", "b"), **changes):
     entry = {"name": "x", "workload": "fake", "methods": list(methods), "repetitions": 3, "warmups": 1,
-             "conditions": {"settle_s": 0.0}} | changes
+             "conditions": {"settle_s": 0.0, "after_s": 0.0}} | changes
     return experiments.parse({"experiment": [entry]})
 
 
@@ -182,6 +182,90 @@ def test_without_time_each_method_is_still_measured_once(world):
     entries, said = run(experiments.Suite(hurried.title, 1e-9, hurried.cells))
     assert [(entry["method"], entry["number"]) for entry in entries] == [("a", 1), ("b", 1)]
     assert any("no time" in line for line in said)
+
+
+class FakeProgram:
+    PARAMETERS = {"size": 1}
+
+    @staticmethod
+    def memory_mib(parameters):
+        return parameters["size"]
+
+
+class FakeRun:
+    """A program that has ended at once with the next of RESULTS; an exception is one it failed with."""
+
+    results = []
+
+    def __init__(self, lab, node, program, parameters):
+        self.container, self.began, self.ended = FakeContainer(), 0.0, False
+
+    def await_end(self, until_s):
+        return until_s > 100  # not before it was moved
+
+    def result(self):
+        if isinstance(result := FakeRun.results.pop(0), Exception):
+            raise result
+        return result
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def programs_world(world, monkeypatch):
+    monkeypatch.setitem(programs.PROGRAMS, "fake-program", FakeProgram)
+    monkeypatch.setattr(programs, "RunningProgram", FakeRun)
+    monkeypatch.setattr(session, "_watched_move", lambda *_: {"downtime_ms": 1.0, "total_ms": 2.0, "bytes_sent": 3})
+    monkeypatch.setattr(session.time, "monotonic", lambda: 10.0)
+    return world
+
+
+def run_programs(results_, **changes):
+    FakeRun.results = list(results_)
+    return run(suite(["a"], workload="fake-program", warmups=0, **changes))[0]
+
+
+def test_a_program_is_compared_with_one_that_was_not_moved(programs_world):
+    entries = run_programs(["42", "42", "42", "43", "42"])
+    assert [entry["outcome"] for entry in entries] == ["completed", "wrong", "completed"]
+    assert "not that of a run that was not moved" in entries[1]["why"]
+    assert entries[0]["migrations_done"] == 1
+
+
+def test_a_program_that_fails_by_itself_is_recorded_as_such_and_the_series_goes_on(programs_world):
+    entries = run_programs([WorkloadFailed("the residual is wrong"), "42", "42", "42"],
+                           conditions={"migrations": 0, "settle_s": 0.0, "after_s": 0.0})
+    assert [(entry["outcome"], entry.get("why")) for entry in entries] == [
+        ("workload_failed", "the residual is wrong"), ("completed", None), ("completed", None)]
+
+
+def test_a_program_that_fails_after_a_move_is_the_moves_fault(programs_world):
+    entries = run_programs(["42", "42", WorkloadFailed("2 errors"), "42", "42"])
+    assert [entry["outcome"] for entry in entries] == ["wrong", "completed", "completed"]
+
+
+def test_a_program_that_ends_before_it_is_moved_does_not_count(programs_world, monkeypatch):
+    monkeypatch.setattr(FakeRun, "await_end", lambda *_: True)
+    entries = run_programs(["42"] * 5)
+    assert [entry["outcome"] for entry in entries] == ["ended_early", "ended_early", "given_up"]
+
+
+def test_what_takes_how_long_is_estimated_from_the_file_and_how_slow_this_machine_is():
+    def entry(name, seconds):
+        return {"name": name, "workload": "redis", "methods": ["godwit-hybrid"], "repetitions": 3, "warmups": 1,
+                "sample_s": seconds}
+
+    estimate = plan.Estimate(experiments.parse({"experiment": [entry("x", 2.0), entry("y", 10)]}).cells)
+    assert estimate.seconds_left() == 4 * 2 + 4 * 10
+    estimate.record("x", 3.0)
+    assert estimate.seconds_left() == (3 * 2 + 4 * 10) * 1.5
+
+
+def test_the_estimate_leaves_out_what_cannot_run_here(world):
+    estimate = session.estimate(suite(["a", "never"]).cells, MACHINE)
+    assert estimate.samples_left == 4
+    assert session.estimate(suite(conditions={"latency_ms": 5}).cells, MACHINE).samples_left == 0
 
 
 def test_progress_says_what_is_left(world):

@@ -7,10 +7,14 @@ Nothing may be built meanwhile: the guests run what is in build/default.
 
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from bench.evaluation import results  # noqa: E402
+
 BIN = ROOT / "build/default/bin"
 TRACKING = {"bookworm": "soft-dirty", "trixie": "uffd-wp"}
 # Which state pages are in, tracking, rounds, the lens in a real criu. Others do not depend on the kernel that much.
@@ -41,6 +45,27 @@ def test_units_pass(suite, program):
 def test_containers_migrate(suite):
     run(suite, "env", f"GODWIT_TRACKING={TRACKING[suite]}", "/usr/bin/python3", "-m", "pytest", "-ra", "-q", "-s",
         "-p", "no:cacheprovider", "tests/vm/guest/migration_test.py", timeout_s=900)
+
+
+def test_the_evaluation_runs_there_and_its_results_are_kept_here():
+    """With CRIU's own pre-copy, which needs soft-dirty tracking."""
+    output = ROOT / "build/evaluation/test-vm"
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "one.toml").write_text('''[[experiment]]
+name = "echo"
+workload = "echo"
+methods = ["runc-precopy", "godwit-hybrid"]
+repetitions = 1
+warmups = 0
+parameters = { connections = 1 }
+''')
+    done = subprocess.run([ROOT / "bench/evaluate", output / "one.toml", "--vm", "bookworm", "--output", output], timeout=900)
+    assert done.returncode == 0
+    (session,), samples = results.read(output / "results.jsonl")
+    assert session["machine"]["emulated"] and session["machine"]["kernel"].startswith("6.1.")
+    assert [(sample["method"], sample["outcome"]) for sample in samples] == [
+        ("runc-precopy", "migrated"), ("godwit-hybrid", "migrated")], samples
+    assert "emulated machine with Linux 6.1" in (output / "report.html").read_text()
 
 
 def test_status_and_output_come_back(tmp_path):
