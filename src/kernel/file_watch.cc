@@ -36,7 +36,8 @@ bool inode_of(const fanotify_event_metadata& event, uint64_t& inode) {
 Result<FileWatch> FileWatch::start(int root) {
   ScopedFd events(::fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY | O_CLOEXEC));
   if (!events) return fail_errno("fanotify_init");
-  if (::fanotify_mark(events.get(), FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE, root, nullptr) != 0)
+  if (::fanotify_mark(events.get(), FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE | FAN_MODIFY, root, nullptr) !=
+      0)
     return fail_errno("fanotify_mark");
   return FileWatch(std::move(events));
 }
@@ -53,11 +54,12 @@ Result<FileWatch::Ends> FileWatch::take() {
     for (auto* event = reinterpret_cast<fanotify_event_metadata*>(buffer.get()); FAN_EVENT_OK(event, left);
          event = FAN_EVENT_NEXT(event, left)) {
       uint64_t inode = 0;
-      if ((event->mask & FAN_Q_OVERFLOW) == 0 && inode_of(*event, inode)) {
-        ends.inodes.insert(inode);
-      } else {
+      if ((event->mask & FAN_Q_OVERFLOW) != 0 || !inode_of(*event, inode)) {
         ends.all = true;
+        continue;
       }
+      if ((event->mask & FAN_CLOSE_WRITE) != 0) ends.inodes.insert(inode);
+      if ((event->mask & FAN_MODIFY) != 0) ends.modified.insert(inode);
     }
   }
 }

@@ -1,5 +1,8 @@
 // Which files of a file system may have been written since one last looked, without reading them.
 //
+// What is written by descriptor is told of when it has been written (FAN_MODIFY); what is written through a mapping is
+// not.
+//
 // A regular file's content changes only through an open file that may write (write, fallocate, a shared mapping, which
 // keeps its open file; tmpfs changes no time for what is written through a mapping) or by truncate(2), which changes
 // size or ctime. The kernel counts open files that may write; fcntl(2) gives a read lease only if there are none. And
@@ -22,8 +25,9 @@ class FileWatch {
   static Result<FileWatch> start(int root);
 
   struct Ends {
-    bool all = false;           // too many to be told
-    std::set<uint64_t> inodes;  // of files that some open file which might write has ended for
+    bool all = false;             // too many to be told
+    std::set<uint64_t> inodes;    // of files that some open file which might write has ended for
+    std::set<uint64_t> modified;  // of files that were written by descriptor, or cut
   };
   // Since the last call.
   Result<Ends> take();

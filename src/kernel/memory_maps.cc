@@ -1,5 +1,7 @@
 #include "kernel/memory_maps.h"
 
+#include <sys/sysmacros.h>
+
 #include <charconv>
 
 #include "base/file.h"
@@ -33,6 +35,7 @@ bool parse_line(std::string_view line, Mapping& mapping) {
   if (!take_number(line, 16, ' ', mapping.offset) || !take_number(line, 16, ':', major) ||
       !take_number(line, 16, ' ', minor) || !take_number(line, 10, '\0', mapping.inode))
     return false;
+  mapping.device = makedev(static_cast<unsigned>(major), static_cast<unsigned>(minor));
   const size_t name = line.find_first_not_of(' ');
   if (name != std::string_view::npos) mapping.name = line.substr(name);
   return mapping.start < mapping.end && mapping.start.page_aligned() && mapping.end.page_aligned();

@@ -22,6 +22,7 @@ struct Mapping {
   bool executable = false;
   bool shared = false;
   uint64_t offset = 0;
+  uint64_t device = 0;  // of its file, as st_dev
   uint64_t inode = 0;
   std::string name;      // as in maps; empty if it has none
   std::string line;      // the whole line of maps
