@@ -140,11 +140,14 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
 
   std::string orders = settings_.criu.string();
   orders.push_back('\0');
-  if (settings_.lens)
-    orders += "LD_PRELOAD=" + settings_.lens->library.string() + '\0' +
-              "GODWIT_LENS=" + settings_.lens->directory.string() + '\0';
-  else if (!settings_.preload.empty())
-    orders += "LD_PRELOAD=" + settings_.preload.string() + '\0';
+  const auto add = [&orders](const std::string& variable) { orders += variable + '\0'; };
+  if (settings_.lens) {
+    add("LD_PRELOAD=" + settings_.lens->library.string());
+    add("GODWIT_LENS=" + settings_.lens->directory.string());
+  } else if (!settings_.preload.empty()) {
+    add("LD_PRELOAD=" + settings_.preload.string());
+    if (!settings_.preload_variable.empty()) add(settings_.preload_variable);
+  }
   orders.push_back('\0');
   std::vector<int> fds;
   for (auto [number, fd] : settings_.descriptors) {

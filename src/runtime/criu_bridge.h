@@ -58,6 +58,7 @@ class CriuBridge {
     std::optional<Lens> lens = std::nullopt;
     // Of a restore: a library to preload into CRIU; none if empty. A CRIU that cannot be preloaded runs without it.
     std::filesystem::path preload = {};
+    std::string preload_variable = {};  // for that library, "NAME=VALUE"; none if empty
   };
 
   static Result<std::unique_ptr<CriuBridge>> start(Settings settings);

@@ -41,6 +41,7 @@ constexpr uint64_t kPages = 1024;
 using Ioctl = int (*)(int, unsigned long, ...);
 using Openat = int (*)(int, const char*, int, ...);
 using Pread = ssize_t (*)(int, void*, size_t, off_t);
+using Lseek = off_t (*)(int, off_t, int);
 using Mkdtemp = char* (*)(char*);
 using Setsockopt = int (*)(int, int, int, const void*, socklen_t);
 using Sendmsg = ssize_t (*)(int, const msghdr*, int);
@@ -361,6 +362,21 @@ TEST_F(LensCalls, CriusDirectoryForCoveredMountsIsOnATmpfs) {
   char odd[] = "odd";
   EXPECT_EQ(mkdtemp(odd), nullptr);
   EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(LensCalls, ThereIsNoDataInSharedMemoryThatIsOwned) {
+  const ScopedFd owned(::memfd_create("owned", MFD_CLOEXEC)), other(::memfd_create("other", MFD_CLOEXEC));
+  struct stat facts{};
+  ASSERT_EQ(::fstat(owned.get(), &facts), 0);
+  for (const ScopedFd* file : {&owned, &other}) ASSERT_EQ(::pwrite(file->get(), "x", 1, 5 * kPageBytes), 1);
+  must(write_lens_objects(directory_.path(), {{facts.st_dev, facts.st_ino}, {facts.st_dev + 1, facts.st_ino + 1}}));
+  load();
+  const auto lseek = call<Lseek>("lseek64");
+  EXPECT_EQ(lseek(owned.get(), 0, SEEK_DATA), -1);
+  EXPECT_EQ(errno, ENXIO);
+  EXPECT_EQ(lseek(owned.get(), 2, SEEK_SET), 2);
+  EXPECT_EQ(lseek(owned.get(), 0, SEEK_END), 5 * kPageBytes + 1);
+  EXPECT_EQ(lseek(other.get(), 0, SEEK_DATA), 5 * kPageBytes);
 }
 
 }  // namespace

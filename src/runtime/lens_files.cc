@@ -47,6 +47,14 @@ Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const Pag
   return smaps.empty() ? Result<>() : write_file(directory / (name + ".smaps"), smaps);
 }
 
+Result<> write_lens_objects(const std::filesystem::path& directory,
+                            const std::vector<std::pair<uint64_t, uint64_t>>& objects) {
+  std::vector<uint64_t> numbers;
+  for (const auto& [device, inode] : objects) numbers.insert(numbers.end(), {device, inode});
+  return write_file(directory / "objects",
+                    {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(uint64_t)});
+}
+
 Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu) {
   constexpr size_t kHeadBytes = 65536;  // program headers follow the ELF header at once
   if (!std::filesystem::exists(library)) return fail(library.string() + " is missing");

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/page.h"
 #include "base/result.h"
@@ -21,6 +23,11 @@ struct Lens {
 // /proc/PID/smaps. UNGUARDED: OWNED has no guard pages, so CRIU need not look for any there.
 Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const PageRanges& owned,
                     const std::string& smaps, bool unguarded = false);
+
+// Before CRIU looks at any process: shared memory whose content is left out of its dump, device and inode number of
+// each.
+Result<> write_lens_objects(const std::filesystem::path& directory,
+                            const std::vector<std::pair<uint64_t, uint64_t>>& objects);
 
 // An error says why CRIU cannot be kept from dumping memory: no library, a static or a set-user-id program.
 Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu);

@@ -51,20 +51,24 @@ Result<Bounds> bounds_of(FrameType type) {
     case FrameType::kMemoryMap:
       return Bounds{.index_max = kSpaceIdMax, .length_min = 0, .length_max = kFramePayloadMax};
     case FrameType::kContent:
-      return Bounds{.index_max = kTmpfsMountsMax - 1,
+      return Bounds{.index_max = kSharedMemoryIndex,
                     .length_min = kInodeBytes + 1,
                     .length_max = kFramePayloadMax,
                     .offset_max = kImageBytesMax};
     case FrameType::kContentZero:
-      return Bounds{.index_max = kTmpfsMountsMax - 1,
+      return Bounds{.index_max = kSharedMemoryIndex,
                     .length_min = 2 * kInodeBytes,
                     .length_max = 2 * kInodeBytes,
                     .offset_max = kImageBytesMax};
     case FrameType::kFileTree:
-      return Bounds{.index_max = kTmpfsMountsMax - 1, .length_min = 1, .length_max = kFramePayloadMax};
+      return Bounds{.index_max = kSharedMemoryIndex, .length_min = 1, .length_max = kFramePayloadMax};
     case FrameType::kFileTreeEnd:
+      return Bounds{.index_max = kSharedMemoryIndex, .length_min = 0, .length_max = 0, .offset_max = kFileTreeBytesMax};
+    case FrameType::kObject:
       return Bounds{
-          .index_max = kTmpfsMountsMax - 1, .length_min = 0, .length_max = 0, .offset_max = kFileTreeBytesMax};
+          .index_max = kSharedMemoryIndex, .length_min = kInodeBytes, .length_max = kInodeBytes + kObjectNameBytesMax};
+    case FrameType::kObjectGone:
+      return Bounds{.index_max = kSharedMemoryIndex, .length_min = kInodeBytes, .length_max = kInodeBytes};
     case FrameType::kContentEnd:
       return Bounds{.index_max = kTmpfsMountsMax, .length_min = 0, .length_max = 0};
     case FrameType::kMapsEnd:

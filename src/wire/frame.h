@@ -31,7 +31,7 @@
 //   PageRequest target to source, channel N+1: index = address space; count = runs; payload = runs of owed pages that
 //               the container waits for
 //
-// Files of tmpfs mounts, on a connection of its own (kFilesChannel). index = number of the mount in Prepare:
+// Files of tmpfs mounts, on a connection of their own (kFilesChannel). index = number of the mount in Prepare:
 //
 //   Content     offset = place in the file; payload = u64 inode number, then whole pages of its content
 //   ContentZero the same, but of zeros: payload = u64 inode number, u64 bytes, whole pages
@@ -39,6 +39,12 @@
 //               tree is of files that were open for writing
 //   FileTreeEnd the tree is complete; offset = its bytes
 //   ContentEnd  index = number of mounts; all is here
+//
+// Shared memory goes among them, if Prepare and its answer say so, with index = kSharedMemoryIndex and the objects'
+// inode numbers: Content and ContentZero, FileTree and FileTreeEnd (a peer.SharedMemory), and
+//
+//   Object      before its content; payload = u64 inode number, then its name
+//   ObjectGone  the container has it no longer; payload = u64 inode number
 //
 // An unknown type, and anything but zero where zero is asked for, is an error: a sender uses only
 // what the lower minor version of both sides has. A receiver closes the connection on any error.
@@ -70,7 +76,9 @@ inline constexpr uint32_t kSpacesMax = uint32_t{1} << 16;
 
 inline constexpr uint16_t kFilesChannel = 63;  // the last one, wire/hello.h
 inline constexpr uint32_t kTmpfsMountsMax = 64;
+inline constexpr uint32_t kSharedMemoryIndex = kTmpfsMountsMax;
 inline constexpr uint32_t kInodeBytes = 8;
+inline constexpr uint32_t kObjectNameBytesMax = 249;  // the kernel's of a memfd
 inline constexpr uint64_t kFileTreeBytesMax = uint64_t{64} << 20;
 
 // CRIU writes one for each TCP connection; a port has no more.
@@ -97,6 +105,8 @@ enum class FrameType : uint8_t {
   kFileTree = 34,
   kFileTreeEnd = 35,
   kContentEnd = 36,
+  kObject = 37,
+  kObjectGone = 38,
 };
 
 // How the contents of a Pages frame are packed.

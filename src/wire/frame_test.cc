@@ -41,6 +41,10 @@ TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
            FrameHeader{FrameType::kFileTree, 0, 0, kFramePayloadMax},
            FrameHeader{FrameType::kFileTreeEnd, 0, kFileTreeBytesMax},
            FrameHeader{FrameType::kContentEnd, kTmpfsMountsMax},
+           FrameHeader{FrameType::kContent, kSharedMemoryIndex, 0, kInodeBytes + 4096},
+           FrameHeader{FrameType::kObject, kSharedMemoryIndex, 0, kInodeBytes},
+           FrameHeader{FrameType::kObject, kSharedMemoryIndex, 0, kInodeBytes + kObjectNameBytesMax},
+           FrameHeader{FrameType::kObjectGone, kSharedMemoryIndex, 0, kInodeBytes},
        }) {
     auto decoded = decode_frame_header(encoded(header));
     ASSERT_TRUE(decoded) << decoded.error().text();
@@ -62,12 +66,14 @@ TEST(FrameHeader, BeyondAnyLimitIsAnError) {
            FrameHeader{FrameType::kFileEnd, 0, 0, 1},
            FrameHeader{FrameType::kFileEnd, 0, kImageBytesMax + 1, 0},
            FrameHeader{FrameType::kImagesEnd, kImageFilesMax + 1, 0, 0},
-           FrameHeader{FrameType::kContent, kTmpfsMountsMax, 0, 4096},
+           FrameHeader{FrameType::kContent, kSharedMemoryIndex + 1, 0, 4096},
            FrameHeader{FrameType::kContent, 0, 0, kInodeBytes},
            FrameHeader{FrameType::kContentZero, 0, 0, kInodeBytes},
-           FrameHeader{FrameType::kFileTree, kTmpfsMountsMax, 0, 1},
+           FrameHeader{FrameType::kFileTree, kSharedMemoryIndex + 1, 0, 1},
            FrameHeader{FrameType::kFileTreeEnd, 0, kFileTreeBytesMax + 1},
            FrameHeader{FrameType::kContentEnd, kTmpfsMountsMax + 1},
+           FrameHeader{FrameType::kObject, kSharedMemoryIndex, 0, kInodeBytes + kObjectNameBytesMax + 1},
+           FrameHeader{FrameType::kObjectGone, kSharedMemoryIndex, 0, kInodeBytes + 1},
            FrameHeader{FrameType{0}, 0, 0, 0},
            FrameHeader{FrameType{15}, 0, 0, 0},
            FrameHeader{FrameType{23}, 0, 0, 0},

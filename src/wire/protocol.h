@@ -11,8 +11,8 @@
 //     |             <---- PreflightReply{problems}|                 CHECKED (nothing has been changed)
 //     | Prepare{network, streams, N}      ---->  |  namespace, bundle, pager, runc restore started and held
 //     |                     <---- PrepareReply    |                 PREPARED
-//     | = = data connections: Hello{id, token} = >|  channel 0; if N > 0, also 1 to N+1; if there are tmpfs, also 63
-//     | = = files: Content … = = = = = = = = = = >|  on 63, into tmpfs; FileTree …, ContentEnd after the freeze
+//     | = = data connections: Hello{id, token} = >|  channel 0; if N > 0, also 1 to N+1; 63 for files and shared memory
+//     | = = files: Content … = = = = = = = = = = >|  on 63, into tmpfs, memfds; FileTree …, ContentEnd after the freeze
 //     | = = rounds: Pages …, Sync = = = = = = = = =>|  on 1 to N, into the page store
 //     |   (freeze)                                |
 //     | = = Frozen; MemoryMap …, MapsEnd = = = = >|  Frozen on 1 to N, the maps on 1

@@ -21,6 +21,9 @@
 //
 // The seventh: threads are traced by a process that lasts longer than a CRIU that is killed, see lasting_tracer.h.
 //
+// The eighth: where there is data in shared memory CRIU asks with lseek(SEEK_DATA) of each object. In those that
+// $GODWIT_LENS/objects names (pairs of native 64-bit device and inode numbers) there is none.
+//
 // Whatever is unusual is passed on to the kernel: then CRIU dumps more than it has to, which is slow and right.
 //
 // Plain C in all but name: it must load in a criu with another C library than it was built with, so it uses only old
@@ -249,6 +252,44 @@ int open_any(int directory_fd, const char* path, int flags, unsigned mode) {
   return static_cast<int>(syscall(SYS_openat, directory_fd, path, flags, mode));
 }
 
+constexpr size_t kObjectsMax = 4096;
+struct Object {
+  uint64_t device, inode;
+};
+Object objects[kObjectsMax];
+size_t object_count = 0;
+
+// Once: the agent writes the file before CRIU looks at anything.
+void load_objects() {
+  static bool loaded = false;
+  if (loaded || directory[0] == '\0') return;
+  loaded = true;
+  char path[sizeof directory + 16];
+  snprintf(path, sizeof path, "%s/objects", directory);
+  const int fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+  if (fd < 0) return;
+  const ssize_t got = read(fd, objects, sizeof objects);
+  if (got > 0) object_count = static_cast<size_t>(got) / sizeof(Object);
+  close(fd);
+}
+
+bool is_owned_object(int fd) {
+  load_objects();
+  struct stat entry{};
+  if (object_count == 0 || fstat(fd, &entry) != 0) return false;
+  for (size_t i = 0; i < object_count; ++i)
+    if (objects[i].device == entry.st_dev && objects[i].inode == entry.st_ino) return true;
+  return false;
+}
+
+off_t seek(int fd, off_t offset, int whence) {
+  if (whence == SEEK_DATA && is_owned_object(fd)) {
+    errno = ENXIO;
+    return -1;
+  }
+  return syscall(SYS_lseek, fd, offset, whence);
+}
+
 bool on_tmpfs(const char* path) {
   struct statfs facts{};
   return statfs(path, &facts) == 0 && facts.f_type == TMPFS_MAGIC;
@@ -347,6 +388,14 @@ __attribute__((visibility("default"))) ssize_t pread64(int fd, void* buffer, siz
 
 __attribute__((visibility("default"))) ssize_t pread(int fd, void* buffer, size_t bytes, off_t offset) {
   return read_at(fd, buffer, bytes, offset);
+}
+
+__attribute__((visibility("default"))) off_t lseek64(int fd, off_t offset, int whence) noexcept {
+  return seek(fd, offset, whence);
+}
+
+__attribute__((visibility("default"))) off_t lseek(int fd, off_t offset, int whence) noexcept {
+  return seek(fd, offset, whence);
 }
 
 __attribute__((visibility("default"))) int openat64(int directory_fd, const char* path, int flags, ...) {
