@@ -1,4 +1,4 @@
-// Memory maps, and frames as they arrive at the page store.
+// Memory maps, and frames as they arrive at the page store and as shared memory.
 #include <fcntl.h>
 #include <sys/socket.h>
 
@@ -8,6 +8,7 @@
 #include "base/unix_socket.h"
 #include "memory/memory_map.h"
 #include "memory/page_store.h"
+#include "migration/file_receiving.h"
 #include "migration/page_receiving.h"
 #include "target.h"
 #include "transport/test_bare_connection.h"
@@ -86,6 +87,32 @@ class Target {
 };
 
 }  // namespace
+
+// Pieces are frames of shared memory, with lengths that are made right.
+GODWIT_FUZZ_TARGET(shared_memory) {
+  constexpr uint64_t kBytesMax = uint64_t{1} << 20;
+  auto receiving = must(FileReceiving::create(
+      {.directory = "/", .mounts = {}, .shared_memory = true, .bytes_max = kBytesMax, .on_failure = [] {}}));
+  auto [ours, theirs] = bare_connection(wire::kFilesChannel);
+  receiving->accept(std::move(theirs));
+  fuzz::Cutter cut(input);
+  while (!cut.empty()) {
+    std::string frame(cut.piece());
+    if (frame.size() >= wire::kFrameHeaderBytes) {
+      const auto length = static_cast<uint32_t>(frame.size() - wire::kFrameHeaderBytes);
+      std::memcpy(frame.data() + 16, &length, sizeof length);
+    }
+    (void)!::send(ours.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  ::shutdown(ours.get(), SHUT_WR);
+  const bool complete = receiving->await_content(in_ms(10'000)).has_value();
+  require(complete || receiving->failure(), "it comes to an end");
+  for (uint64_t inode = 0; inode < 16; ++inode)
+    if (auto object = receiving->take_object(inode)) {
+      const off_t size = ::lseek(object->get(), 0, SEEK_END);
+      require(size >= 0 && static_cast<uint64_t>(size) <= wire::kImageBytesMax, "an object is bounded");
+    }
+}
 
 // Pieces, each with the stream it goes on. Frames are as they are on the wire, but their lengths are made right, since
 // otherwise most inputs would end in a wait.

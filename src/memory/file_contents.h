@@ -7,71 +7,66 @@
 // ctime, which truncate(2) changes, are the same. A ctime is believed only if it was older than a clock tick when the
 // file was read. If the file system cannot be watched, every file is read again.
 //
-// 16 bytes for each page are kept, 4 MiB for a gigabyte.
+// Of a file that is mapped, or open for writing, only those pages are read again that were written through mappings, if
+// that is known (shared_tracker.h) and nothing was written by descriptor.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "base/scoped_fd.h"
 #include "kernel/file_watch.h"
+#include "memory/content_copy.h"
 #include "memory/file_tree.h"
+#include "memory/shared_tracker.h"
 
 namespace godwit {
-
-// Where pages of a file go. OFFSET and length are whole pages; what a file's last page has behind its end is zero.
-class ContentSink {
- public:
-  virtual ~ContentSink() = default;
-  virtual Result<> content(uint64_t inode, uint64_t offset, std::string_view pages) = 0;
-  virtual Result<> zeros(uint64_t inode, uint64_t offset, uint64_t bytes) = 0;
-};
 
 class FileContents {
  public:
   // ROOT: a mount's own directory, see clone_tmpfs_mounts. The file system is watched from now on.
   static Result<std::unique_ptr<FileContents>> create(ScopedFd root);
 
-  // The container runs. Sends what the target does not have; MAPPED are inode numbers of files that may be written
-  // unseen, and are read whatever their times say. Files that vanish meanwhile are left out.
-  Result<> send_changes(ContentSink& sink, const std::set<uint64_t>& mapped);
+  // The container runs. Sends what the target does not have; MAPPED is what was written through mappings since the last
+  // time, whatever a file's times say. Files that vanish meanwhile are left out.
+  Result<> send_changes(ContentSink& sink, const MappedLook& mapped);
 
   // The container stands still. Returns all files there are, when the content of those that are not open for writing
   // has been sent.
   Result<peer::FileTree> send_last_changes(ContentSink& sink);
   // Then what is left: the content of files that are open for writing.
-  Result<> send_open_files(ContentSink& sink);
+  Result<> send_open_files(ContentSink& sink, const MappedLook& mapped);
 
   bool watched() const { return watch_.has_value(); }
 
  private:
-  using Hash = std::array<uint64_t, 2>;  // of a page; that of a page of zeros is zero
-  // By number of the page divided by their count: a file may be all hole, and of any size.
-  static constexpr uint64_t kHashesTogether = 128;
-  using PageHashes = std::map<uint64_t, std::array<Hash, kHashesTogether>>;
   struct File {
     int64_t ctime_ns = 0;
     uint64_t size = 0;
     bool settled = false;  // it could not change unseen since it was read
+    bool by_maps = false;  // since then it was written through mappings, if at all
     PageHashes pages;
   };
-  class Copy;
 
   explicit FileContents(ScopedFd root);
   Result<> note_ends();
-  Result<bool> look(const std::string& path, uint64_t inode, bool runs, bool always, ContentSink& sink);
+  struct Asked {
+    bool runs;                    // what has gone is left out
+    bool always;                  // whatever its times say
+    const MappedWrites* written;  // nullptr: nothing
+  };
+  Result<bool> look(const std::string& path, uint64_t inode, const Asked& asked, ContentSink& sink);
+  Result<> read(int file, uint64_t inode, uint64_t size, const Asked& asked, ContentSink& sink);
 
   ScopedFd root_;
+  uint64_t device_ = 0;
   std::optional<FileWatch> watch_;
-  std::array<uint64_t, 24> key_;  // of the hash: a container must not be able to make collisions
+  const PageKey key_;
   std::map<uint64_t, File> files_;
   std::vector<std::pair<uint64_t, std::string>> open_;  // in the freeze: inode and path
 };

@@ -50,13 +50,13 @@ class FileTreeTest : public ::testing::Test {
         staging_(must(FileStaging::create(target_.path()))),
         link_(*staging_) {}
 
-  void pass(const std::set<uint64_t>& mapped = {}) { must(contents_->send_changes(link_, mapped)); }
+  void pass(const MappedLook& mapped = {}) { must(contents_->send_changes(link_, mapped)); }
   // As in the freeze. Returns the bytes sent in it.
-  uint64_t freeze() {
+  uint64_t freeze(const MappedLook& mapped = {.unknown = true, .files = {}}) {
     const uint64_t before = link_.bytes;
     const auto tree = must(contents_->send_last_changes(link_));
     must(staging_->apply(tree));
-    must(contents_->send_open_files(link_));
+    must(contents_->send_open_files(link_, mapped));
     must(staging_->finish());
     return link_.bytes - before;
   }

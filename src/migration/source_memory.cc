@@ -22,7 +22,6 @@ constexpr uint32_t kStreamsMax = 16;
 constexpr double kDowntimeMsDefault = 50;
 constexpr uint32_t kRoundsDefault = 30;
 constexpr auto kLookForCancel = 20ms;
-constexpr auto kHeldWithin = 1s;  // freezing takes a fraction of a millisecond
 // What the container writes in fewer ms than these is not worth a round of its own.
 constexpr double kWaitWorthRounds = 20;
 // Rounds of fewer pages than this are not worth the pause before them.
@@ -95,11 +94,10 @@ void SourceMemory::use(PageSending::Settings settings) {
 
 Result<> SourceMemory::run_rounds(const std::function<double()>& await_turn) {
   auto processes = [cgroup = settings_.cgroup] { return proc::processes_in_cgroup(cgroup); };
-  TRY_ASSIGN(memory_, ContainerMemory::create(
-                          {.processes = processes,
-                           .method = tracking_,
-                           .hold_still = [this] { return settings_.freezer->freeze(Clock::now() + kHeldWithin); },
-                           .let_go = [this] { (void)settings_.freezer->thaw(); }}));
+  TRY_ASSIGN(memory_, ContainerMemory::create({.processes = processes,
+                                               .method = tracking_,
+                                               .hold_still = [this] { return settings_.standstill->hold(); },
+                                               .let_go = [this] { settings_.standstill->let_go(); }}));
   if (!has_rounds()) return memory_->learn();
 
   const control::MigrateRequest& options = settings_.options;

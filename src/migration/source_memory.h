@@ -19,12 +19,12 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "control.pb.h"
-#include "kernel/cgroup_freezer.h"
 #include "memory/container_memory.h"
 #include "memory/stop_rule.h"
 #include "migration/cpu_throttle.h"
 #include "migration/page_sending.h"
 #include "migration/progress.h"
+#include "migration/standstill.h"
 
 namespace godwit {
 
@@ -32,8 +32,8 @@ class SourceMemory {
  public:
   struct Settings {
     control::MigrateRequest options;
-    std::filesystem::path cgroup;            // whose processes it is about, in the freezer hierarchy
-    const CgroupFreezer* freezer = nullptr;  // of that cgroup
+    std::filesystem::path cgroup;      // whose processes it is about, in the freezer hierarchy
+    Standstill* standstill = nullptr;  // of that cgroup
     pid_t first_process = 0;
     uint64_t memory_bytes = 0;  // resident, before
     ProgressListener* listener = nullptr;

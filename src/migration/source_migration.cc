@@ -75,7 +75,7 @@ control::Report SourceMigration::run() {
   }
   control::Report described = report(result);
   std::lock_guard lock(mutex_);
-  tmpfs_.reset();  // it keeps the container's file systems alive
+  files_.reset();  // it keeps the container's file systems alive
   return described;
 }
 
@@ -161,8 +161,9 @@ Step<> SourceMigration::prepare() {
   auto freezer = CgroupFreezer::open(facts_.container.freezer_cgroup);
   if (!freezer) return failed_here("prepare", std::move(freezer.error()));
   freezer_ = std::move(*freezer);
+  standstill_.emplace(*freezer_);
   if (auto step = prepare_memory(); !step) return step;
-  if (auto step = prepare_tmpfs(); !step) return step;
+  if (auto step = prepare_files(); !step) return step;
   if (auto step = prepare_here(); !step) return step;
 
   peer::SourceMessage request;
@@ -170,11 +171,12 @@ Step<> SourceMigration::prepare() {
   *prepare.mutable_network() = facts_.network;
   prepare.set_simple_cgroups(facts_.simple_cgroups);
   prepare.set_page_streams(memory_ ? memory_->streams() : 0);
-  if (tmpfs_) tmpfs_->declare(prepare);
+  if (files_) files_->declare(prepare);
   for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
   auto reply = ask("prepare", request, host_.step_timeout);
   if (!reply) return std::unexpected(std::move(reply.error()));
   for (const std::string& note : reply->prepare().notes()) report_.add_notes(note);
+  agree_on_files(reply->prepare());
 
   if (auto step = open_connections(); !step) return step;
   auto ready = bridge_->await(CriuPoint::kPreDump, in(host_.step_timeout));
@@ -201,10 +203,10 @@ Step<> SourceMigration::prepare_memory() {
     return {};
   }
   control::MigrateRequest options = request_.options;
-  if (options.tracking() == control::TRACKING_AUTO) options.set_tracking(host_.tracking);
+  options.set_tracking(tracking_asked());
   auto memory = SourceMemory::create({.options = options,
                                       .cgroup = facts_.container.freezer_cgroup,
-                                      .freezer = &*freezer_,
+                                      .standstill = &*standstill_,
                                       .first_process = facts_.container.pid,
                                       .memory_bytes = facts_.memory_bytes,
                                       .listener = &listener_,
@@ -215,19 +217,36 @@ Step<> SourceMigration::prepare_memory() {
   return {};
 }
 
-// In a user namespace CRIU restores mounts as the container's root, which may not bind godwit's.
-Step<> SourceMigration::prepare_tmpfs() {
+control::Tracking SourceMigration::tracking_asked() const {
+  const control::Tracking asked = request_.options.tracking();
+  return asked == control::TRACKING_AUTO ? host_.tracking : asked;
+}
+
+// In a user namespace CRIU restores mounts as the container's root, which may not bind godwit's. Without the lens it
+// dumps all shared memory.
+Step<> SourceMigration::prepare_files() {
   if (facts_.spec.own_userns) return {};
-  TmpfsSending::Settings settings{
-      .first_process = facts_.container.pid, .cgroup = facts_.container.freezer_cgroup, .binds = {}};
+  FileSending::Settings settings{.first_process = facts_.container.pid,
+                                 .cgroup = facts_.container.freezer_cgroup,
+                                 .binds = {},
+                                 .shared_memory = memory_ != nullptr,
+                                 .track = tracking_asked() != control::SOFT_DIRTY,
+                                 .hold_still = [this] { return standstill_->hold(); },
+                                 .let_go = [this] { standstill_->let_go(); }};
   for (const BindMount& bind : facts_.spec.bind_mounts) settings.binds.push_back(bind.destination);
   std::vector<std::string> notes;
-  auto sending = TmpfsSending::create(std::move(settings), notes);
+  auto sending = FileSending::create(std::move(settings), notes);
   if (!sending) return failed_here("prepare", std::move(sending.error()));
   for (const std::string& note : notes) report_.add_notes(note);
   std::lock_guard lock(mutex_);
-  tmpfs_ = std::move(*sending);
+  files_ = std::move(*sending);
   return {};
+}
+
+void SourceMigration::agree_on_files(const peer::PrepareReply& reply) {
+  if (!files_ || files_->agree(reply)) return;
+  std::lock_guard lock(mutex_);
+  files_.reset();
 }
 
 Step<> SourceMigration::prepare_here() {
@@ -296,7 +315,7 @@ Step<> SourceMigration::start_checkpoint() {
           [this](criu::Options& options) {
             declare_streams(facts_.streams, options);
             use_common_criu_options(facts_.simple_cgroups, options);
-            if (tmpfs_) tmpfs_->declare(options);
+            if (files_) files_->declare(options);
           },
       .hold_at = {CriuPoint::kPreDump, CriuPoint::kPostDump},
       .on_failure = [this] { lose_criu(); },
@@ -347,7 +366,7 @@ Step<> SourceMigration::open_connections() {
   auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max());
   if (memory_)
     if (auto step = open_page_connections(limit); !step) return step;
-  return tmpfs_ ? open_tmpfs_connection(limit) : Step<>();
+  return files_ ? open_file_connection(limit) : Step<>();
 }
 
 // Channels 1 to N carry pages, N+1 requests and answers.
@@ -369,11 +388,11 @@ Step<> SourceMigration::open_page_connections(std::shared_ptr<RateLimit> limit) 
   return {};
 }
 
-Step<> SourceMigration::open_tmpfs_connection(std::shared_ptr<RateLimit> limit) {
+Step<> SourceMigration::open_file_connection(std::shared_ptr<RateLimit> limit) {
   auto connection = open_connection(wire::kFilesChannel);
   if (!connection) return failed_here("connect", std::move(connection.error()));
   std::lock_guard lock(mutex_);
-  tmpfs_->use(std::move(*connection), std::move(limit));
+  files_->use(std::move(*connection), std::move(limit));
   return {};
 }
 
@@ -396,7 +415,7 @@ void SourceMigration::lose_criu() {
   }
   if (sending_) sending_->cancel();
   if (memory_) memory_->cancel();
-  if (tmpfs_) tmpfs_->cancel();
+  if (files_) files_->cancel();
 }
 
 // An error if CRIU, which must hold the container here until the commit, is gone; a cancel is noticed elsewhere.
@@ -409,18 +428,19 @@ Step<> SourceMigration::check_criu() {
 // --- Rounds: memory goes while the container runs ---------------------------------------------------------
 
 Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
-  if (!memory_ && !tmpfs_) return {};
+  if (!memory_ && !files_) return {};
   begin_phase("rounds", "sending memory while the container runs");
-  const bool files_first = tmpfs_ && request_.options.mode() != control::COLD;
-  auto done = files_first ? tmpfs_->send_first() : Result<>();
-  if (files_first && done) tmpfs_->begin_rounds();
+  const bool files_first = files_ && request_.options.mode() != control::COLD;
+  auto done = files_first ? files_->send_first() : Result<>();
+  if (files_first && done) files_->begin_rounds();
+  if (files_ && !files_first) files_->look();
   if (memory_ && done)
     done = memory_->run_rounds([&] {
       const Stopwatch watch;
       turn = take_turn(*host_.switch_overs, "switches over");
       return watch.ms();
     });
-  if (files_first && done) done = tmpfs_->end_rounds();
+  if (files_first && done) done = files_->end_rounds();
   if (auto step = check_criu(); !step) return step;
   if (!done) return failed_here("rounds", std::move(done.error()));
   return {};
@@ -439,8 +459,9 @@ Step<> SourceMigration::freeze() {
   if (!frozen->note.empty()) report_.add_notes(frozen->note);
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
   silence_ = std::async(std::launch::async, [this] { detachment_->await_silence(frozen_at_ + kSilentWithin); });
-  if (tmpfs_) tmpfs_->freeze();
+  if (files_) files_->freeze();
   auto begun = memory_ ? memory_->freeze(work_->path() / "lens") : Result<>();
+  if (files_ && begun) begun = write_lens_objects(work_->path() / "lens", files_->owned_objects());
   if (auto step = check_criu(); !step) return step;
   if (!begun) return failed_here("freeze", std::move(begun.error()));
   return {};
@@ -516,11 +537,11 @@ Step<> SourceMigration::restore_there() {
   if (auto found = bound.get()) bound_threads_ = std::move(*found);
   auto left = alone.get();
   if (auto step = check_criu(); !step) return step;
-  if (tmpfs_ && tmpfs_->failure() && !cancelled()) return failed_here("transfer", *tmpfs_->failure());
+  if (files_ && files_->failure() && !cancelled()) return failed_here("transfer", *files_->failure());
   if (!reply) return std::unexpected(std::move(reply.error()));
   if (!left) return failed_here("restore", std::move(left.error()));
-  if (tmpfs_)
-    if (auto sent = tmpfs_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
+  if (files_)
+    if (auto sent = files_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   if (auto sent = sending_->finish(); !sent) return failed_here("transfer", std::move(sent.error()));
   note_shared_memory(sending_->memory());
   split_phase("transfer", reply->switch_over().receive_ms());
@@ -754,7 +775,7 @@ void SourceMigration::give_up_memory() {
 void SourceMigration::resume_here() {
   if (sending_) sending_->cancel();
   if (memory_) memory_->cancel();
-  if (tmpfs_) tmpfs_->cancel();
+  if (files_) files_->cancel();
   bridge_->refuse();
   auto ended = checkpoint_->wait_until(in(kRunCEndsWithin));
   if (!ended || !*ended) {
@@ -764,6 +785,7 @@ void SourceMigration::resume_here() {
   bridge_->await_end(in(kRunCEndsWithin));
   if (bridge_->died()) end_repair_here();
   if (memory_) give_up_memory();
+  if (files_) files_->end_tracking();
   if (auto thawed = freezer_->thaw(); !thawed) log::error("migration {}: {}", request_.id, thawed.error().text());
   socket_dump_.reset();
   if (silence_.valid()) silence_.wait();
@@ -790,7 +812,7 @@ bool SourceMigration::cancel() {
   if (bridge_) bridge_->refuse();
   if (sending_) sending_->cancel();  // the target then gives up waiting for images
   if (memory_) memory_->cancel();
-  if (tmpfs_) tmpfs_->cancel();
+  if (files_) files_->cancel();
   return true;
 }
 
@@ -855,9 +877,9 @@ control::Report SourceMigration::report(const Step<>& result) {
     report.set_bytes_sent(report.bytes_sent() + memory_->bytes_on_wire());
     for (const std::string& note : memory_->notes()) report.add_notes(note);
   }
-  if (tmpfs_) {
-    tmpfs_->describe(report);
-    report.set_bytes_sent(report.bytes_sent() + tmpfs_->bytes_on_wire());
+  if (files_) {
+    files_->describe(report);
+    report.set_bytes_sent(report.bytes_sent() + files_->bytes_on_wire());
   }
   (*report.mutable_figures())["source_memory_peak_bytes"] = static_cast<double>(memory_peak_bytes_);
   (*report.mutable_figures())["source_disk_bytes"] = static_cast<double>(disk_bytes_written() - disk_bytes_before_);

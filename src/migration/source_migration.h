@@ -23,13 +23,14 @@
 #include "kernel/cpu_affinity.h"
 #include "kernel/tmpfs.h"
 #include "migration/control_channel.h"
+#include "migration/file_sending.h"
 #include "migration/host.h"
 #include "migration/image_channel.h"
 #include "migration/journal.h"
 #include "migration/progress.h"
 #include "migration/source_facts.h"
 #include "migration/source_memory.h"
-#include "migration/tmpfs_sending.h"
+#include "migration/standstill.h"
 #include "network/detachment.h"
 #include "network/frame_hold.h"
 #include "network/tcp_moment.h"
@@ -73,7 +74,7 @@ class SourceMigration {
   Step<> check();
   Step<> prepare();
   Step<> prepare_memory();
-  Step<> prepare_tmpfs();
+  Step<> prepare_files();
   Step<> prepare_here();
   Turns::Turn take_turn(Turns& turns, const std::string& what);
   Step<> rounds(std::optional<Turns::Turn>& turn);
@@ -94,12 +95,14 @@ class SourceMigration {
   void end_repair_here();
   void tell_bytes();
 
+  control::Tracking tracking_asked() const;
+  void agree_on_files(const peer::PrepareReply& reply);
   Step<> start_checkpoint();
   Step<> check_criu();
   void lose_criu();
   Step<> open_connections();
   Step<> open_page_connections(std::shared_ptr<RateLimit> limit);
-  Step<> open_tmpfs_connection(std::shared_ptr<RateLimit> limit);
+  Step<> open_file_connection(std::shared_ptr<RateLimit> limit);
   Result<std::unique_ptr<DataConnection>> open_connection(uint16_t channel);
   bool ask_for_outcome();  // true: the container runs on the target
   Result<> begin_journal();
@@ -133,6 +136,7 @@ class SourceMigration {
   std::unique_ptr<ControlChannel> control_;
   std::optional<ScopedTmpfs> work_;
   std::optional<CgroupFreezer> freezer_;
+  std::optional<Standstill> standstill_;
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
   std::vector<BoundThread> bound_threads_;      // at the freeze
@@ -141,7 +145,7 @@ class SourceMigration {
   std::optional<Subprocess> checkpoint_;
   std::unique_ptr<ImageSending> sending_;  // the same
   std::unique_ptr<SourceMemory> memory_;   // the same; none if memory goes with CRIU's images
-  std::unique_ptr<TmpfsSending> tmpfs_;    // the same; none if all tmpfs mounts go with them
+  std::unique_ptr<FileSending> files_;     // the same; none if all tmpfs mounts and shared memory go with them
   std::optional<JournalRecord> journal_;
   UndoList undo_;
 

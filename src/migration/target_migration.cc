@@ -155,7 +155,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (auto done = prepare_bundle(); !done) return failed(done.error());
   if (auto done = prepare_streams(prepare); !done) return failed(done.error());
   if (auto done = prepare_memory(prepare.page_streams()); !done) return failed(done.error());
-  if (auto done = prepare_tmpfs(prepare); !done) return failed(done.error());
+  if (auto done = prepare_files(prepare); !done) return failed(done.error());
   if (auto done = start_restore(prepare.simple_cgroups()); !done) return failed(done.error());
   auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
   if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
@@ -164,7 +164,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   peer::TargetMessage message;
   for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
   for (const std::string& note : network_->notes()) message.mutable_prepare()->add_notes(note);
-  message.mutable_prepare();
+  message.mutable_prepare()->set_shared_memory(object_door_ != nullptr);
   set_state(State::kPrepared);
   return message;
 }
@@ -274,12 +274,18 @@ Result<> TargetMigration::prepare_memory(uint32_t streams) {
   return {};
 }
 
-Result<> TargetMigration::prepare_tmpfs(const peer::Prepare& prepare) {
-  if (prepare.tmpfs().empty()) return {};
-  TRY_ASSIGN(tmpfs_, TmpfsReceiving::create({.directory = directory() / "tmpfs",
-                                             .mounts = {prepare.tmpfs().begin(), prepare.tmpfs().end()},
-                                             .bytes_max = host_.image_bytes_max,
-                                             .on_failure = [this] { stop_receiving(); }}));
+Result<> TargetMigration::prepare_files(const peer::Prepare& prepare) {
+  const std::filesystem::path library = host_.runc.helpers / "mends.so";
+  const bool shared_memory = prepare.shared_memory() && check_lens(library, host_.criu).has_value();
+  if (prepare.tmpfs().empty() && !shared_memory) return {};
+  TRY_ASSIGN(files_, FileReceiving::create({.directory = directory() / "tmpfs",
+                                            .mounts = {prepare.tmpfs().begin(), prepare.tmpfs().end()},
+                                            .shared_memory = shared_memory,
+                                            .bytes_max = host_.image_bytes_max,
+                                            .on_failure = [this] { stop_receiving(); }}));
+  if (!shared_memory) return {};
+  TRY_ASSIGN(object_door_,
+             ObjectDoor::open(network_->netns_fd(), [this](uint64_t inode) { return files_->take_object(inode); }));
   return {};
 }
 
@@ -302,12 +308,13 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 if (!simple_cgroups) options.set_cgroup_yard(cgroup_yard.string());
                                 options.set_auto_dedup(true);  // frees an image's pages as they are read
                                 options.set_lazy_pages(memory_ != nullptr);
-                                if (tmpfs_) tmpfs_->declare(options);
+                                if (files_) files_->declare(options);
                               },
                           .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
                                       CriuPoint::kNetworkUnlock},
                           .on_failure = [this] { stop_receiving(); },
                           .preload = host_.runc.helpers / "mends.so",
+                          .preload_variable = object_door_ ? object_door_->variable() : "",
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore, Runc(host_.runc)
@@ -352,7 +359,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
 std::optional<TargetMigration::PhaseError> TargetMigration::first_failure() {
   if (auto gone = bridge_->failure()) return criu_error("restore", Error(*gone));
   std::optional<Error> failures[] = {memory_ ? memory_->failure() : std::nullopt,
-                                     tmpfs_ ? tmpfs_->failure() : std::nullopt};
+                                     files_ ? files_->failure() : std::nullopt};
   for (std::optional<Error>& failure : failures)
     if (failure && failure->code() != ECANCELED) return PhaseError{"transfer", std::move(*failure)};
   return std::nullopt;
@@ -373,8 +380,8 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   if (memory_)
     if (auto mapped = memory_->await_map(Clock::now() + host_.step_timeout); !mapped)
       return failed("transfer", mapped.error());
-  if (tmpfs_)
-    if (auto named = tmpfs_->await_trees(Clock::now() + host_.step_timeout); !named)
+  if (files_)
+    if (auto named = files_->await_trees(Clock::now() + host_.step_timeout); !named)
       return failed("transfer", named.error());
   if (holds_sysv_memory(directory() / "images"))
     if (auto all = receiving_->finish(); !all) return failed("transfer", all.error());
@@ -396,10 +403,12 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   auto restored = await_restored();
   if (!restored && memory_ && memory_->failure()) return failed("transfer", *memory_->failure());
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
-  if (tmpfs_) {
-    if (auto here = tmpfs_->await_content(Clock::now() + host_.step_timeout); !here)
+  if (files_) {
+    if (auto here = files_->await_content(Clock::now() + host_.step_timeout); !here)
       return failed("transfer", here.error());
-    tmpfs_->detach();
+    object_door_.reset();
+    if (auto given = check_objects(); !given) return std::unexpected(criu_error("restore", given.error()));
+    files_->detach();
   }
   if (memory_)
     if (auto here = memory_->await_pages(switch_over.await_pages(), host_.step_timeout); !here)
@@ -408,6 +417,14 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   reply.set_memory_peak_bytes(memory_peak_bytes_);
   set_state(State::kRestored);
   return message;
+}
+
+// Of what CRIU has restored without content, all must be what has come here.
+Result<> TargetMigration::check_objects() const {
+  for (const uint64_t inode : files_->untaken_objects())
+    if (std::filesystem::exists(directory() / "images" / fmt::format("pagemap-shmem-{}.img", inode)))
+      return fail("CRIU has not taken the shared memory that was sent");
+  return {};
 }
 
 // CRIU may itself wait for a page, which does not come any more when the memory has failed.
@@ -463,7 +480,7 @@ void TargetMigration::stop_receiving() {
   std::lock_guard lock(mutex_);
   if (receiving_) receiving_->cancel();
   if (memory_) memory_->cancel();
-  if (tmpfs_) tmpfs_->cancel();
+  if (files_) files_->cancel();
 }
 
 // The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
@@ -597,7 +614,8 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   bridge_.reset();
   receiving_.reset();
   memory_.reset();
-  tmpfs_.reset();
+  object_door_.reset();
+  files_.reset();
   streams_.reset();
   work_.reset();
   figure("memory_peak_bytes", static_cast<double>(memory_peak_bytes_));
@@ -666,12 +684,13 @@ void TargetMigration::abort(const std::string& reason) {
   }
   if (receiving_) receiving_->cancel();
   if (memory_) memory_->cancel();
-  if (tmpfs_) tmpfs_->cancel();
+  if (files_) files_->cancel();
   undo_.roll_back();
   bridge_.reset();
   receiving_.reset();
   memory_.reset();
-  tmpfs_.reset();
+  object_door_.reset();
+  files_.reset();
   streams_.reset();
   cni_.clear();
   network_.reset();
@@ -685,7 +704,7 @@ void TargetMigration::abort(const std::string& reason) {
 bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
   std::lock_guard lock(mutex_);
   const bool expected = hello.channel == 0                     ? !data_connected_
-                        : hello.channel == wire::kFilesChannel ? tmpfs_ != nullptr
+                        : hello.channel == wire::kFilesChannel ? files_ != nullptr
                                                                : memory_ != nullptr;
   const bool resumes = state_ == State::kRunning && memory_ && memory_->paused();
   return ((state_ == State::kPrepared && expected) || resumes) && equal_secret(hello.token, token_) &&
@@ -699,7 +718,7 @@ bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
     return memory_->resume(std::move(connection));
   }
   if (state_ != State::kPrepared) return false;
-  if (connection->channel() == wire::kFilesChannel) return tmpfs_ && tmpfs_->accept(std::move(connection));
+  if (connection->channel() == wire::kFilesChannel) return files_ && files_->accept(std::move(connection));
   if (connection->channel() != 0) return memory_ && memory_->accept(std::move(connection));
   if (data_connected_) return false;
   data_connected_ = true;

@@ -20,16 +20,17 @@
 #include "control.pb.h"
 #include "kernel/tmpfs.h"
 #include "migration/control_channel.h"
+#include "migration/file_receiving.h"
 #include "migration/host.h"
 #include "migration/image_channel.h"
 #include "migration/journal.h"
 #include "migration/target_memory.h"
-#include "migration/tmpfs_receiving.h"
 #include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "network/recreate.h"
 #include "peer.pb.h"
 #include "runtime/criu_bridge.h"
+#include "runtime/object_door.h"
 #include "runtime/oci_spec.h"
 #include "runtime/streams.h"
 
@@ -86,7 +87,7 @@ class TargetMigration {
   Result<> prepare_bundle();
   Result<> prepare_streams(const peer::Prepare& prepare);
   Result<> prepare_memory(uint32_t streams);
-  Result<> prepare_tmpfs(const peer::Prepare& prepare);
+  Result<> prepare_files(const peer::Prepare& prepare);
   Result<> start_restore(bool simple_cgroups);
   void end_restore();  // undo of start_restore
   Result<> update_network(const peer::NetworkState& now);
@@ -97,6 +98,7 @@ class TargetMigration {
   Result<> deliver_frames(const google::protobuf::RepeatedPtrField<std::string>& frames);
   void go_on_announcing();
   Result<> await_restored();
+  Result<> check_objects() const;
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;
@@ -132,7 +134,8 @@ class TargetMigration {
   std::optional<Subprocess> restore_;
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
   std::unique_ptr<TargetMemory> memory_;       // none if memory comes with CRIU's images; set before kPrepared
-  std::unique_ptr<TmpfsReceiving> tmpfs_;      // the same, for tmpfs mounts
+  std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
+  std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
   std::optional<JournalRecord> journal_;
   UndoList undo_;
   std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy

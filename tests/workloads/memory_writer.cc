@@ -2,7 +2,7 @@
 // number, a count of its writes and contents derived from both. Each of --threads threads owns a
 // slice and writes the first --hot-percent of it round and round at --rate-mib per second in all
 // (0: full speed), so the count a page must have follows from the number of writes alone; a thread
-// checks every page before it writes it.
+// checks every page before it writes it. With --shared 1 it is shared anonymous memory.
 //
 // A client on --port sends "verify": all threads stop at a page boundary, every page is checked,
 // and the answer is "ok WRITES" or "corrupt …". "stat" answers "writes WRITES" at once. Standard
@@ -165,6 +165,7 @@ int run(int argc, char** argv) {
                {"rate-mib", "0"},
                {"hot-percent", "100"},
                {"huge", "0"},
+               {"shared", "0"},
                {"line-ms", "100"},
                {"port", "7008"}});
   auto threads = static_cast<uint64_t>(std::max(1L, flags.number("threads")));
@@ -172,7 +173,8 @@ int run(int argc, char** argv) {
   uint64_t each = pages / threads;
   uint64_t hot = std::max<uint64_t>(1, each * static_cast<uint64_t>(flags.number("hot-percent")) / 100);
   if (each == 0 || hot > each) return std::fputs("too little memory for its threads\n", stderr), 2;
-  void* at = mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const int kind = flags.number("shared") ? MAP_SHARED : MAP_PRIVATE;
+  void* at = mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return std::perror("mmap"), 1;
   madvise(at, pages * kPageBytes, flags.number("huge") ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 

@@ -3,7 +3,11 @@
 // areas:
 //   tmpfs-map    a file in /dev/shm, mapped          tmpfs-write  a file in /dev/shm, written with pwrite(2)
 //   sysv         SysV shared memory                  anonymous    shared anonymous memory
-//   memfd        a memfd, mapped                     deleted      a file in /dev/shm, mapped and unlinked
+//   memfd        a memfd, mapped                     memfd-write  a memfd, written with pwrite(2)
+//   passing      a memfd, of which each page is mapped, written and unmapped, some as a second mapping of another
+//   forked       shared anonymous memory, which children that end at once write
+//   sealed       a memfd that nobody can write       in-flight    the same, in a message between sockets
+//   deleted      a file in /dev/shm, mapped and unlinked
 //   file         a private mapping of the program    locked       private anonymous memory, mlocked
 //   huge         private huge pages, if there are any
 // In the private ones every process has pages of its own where it writes.
@@ -19,6 +23,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include <mutex>
 #include <string>
@@ -34,10 +40,29 @@ namespace {
 
 // CRIU carries a deleted file up to 1 MiB unless told otherwise.
 constexpr uint64_t kDeletedPagesMax = 256;
+// Of areas whose pages take a fork or a mapping each to write.
+constexpr uint64_t kFewPages = 64;
+constexpr int kSeals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
 
 [[noreturn]] void die(const std::string& what) {
   std::perror(what.c_str());
   std::exit(1);
+}
+
+// A descriptor of what is in flight to SOCKET, where it stays.
+int peek(int socket) {
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  int fd = -1;
+  if (recvmsg(socket, &message, MSG_PEEK | MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&message) != nullptr)
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+  return fd;
 }
 
 struct Area {
@@ -46,20 +71,74 @@ struct Area {
   int fd = -1;
   bool shared = true;
   uint64_t count = 0;
+  enum class Way { kItself, kPassing, kForked } way = Way::kItself;
+  int queue = -1;      // where the memfd is in flight
+  bool fixed = false;  // never written again
 
   void write(uint64_t page, uint64_t count_of_page) {
+    if (way == Way::kPassing) return write_passing(page, count_of_page);
+    if (way == Way::kForked) {
+      const pid_t child = fork();
+      if (child == 0) {
+        write_page(pages[page], page, count_of_page);
+        _exit(0);
+      }
+      if (child < 0 || waitpid(child, nullptr, 0) != child) die("fork");
+      return;
+    }
     CheckedPage local;
     write_page(pages ? pages[page] : local, page, count_of_page);
     if (!pages && pwrite(fd, &local, kPageBytes, static_cast<off_t>(page * kPageBytes)) != ssize_t{kPageBytes})
       die("pwrite");
   }
+  // Through a mapping that is there for this write alone.
+  void write_passing(uint64_t page, uint64_t count_of_page) {
+    const auto offset = static_cast<off_t>(page * kPageBytes);
+    void* at = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+    if (at != MAP_FAILED && page % 2 == 1) {
+      void* second = mremap(at, 0, kPageBytes, MREMAP_MAYMOVE);
+      munmap(at, kPageBytes);
+      at = second;
+    }
+    if (at == MAP_FAILED) die("mmap");
+    write_page(*static_cast<CheckedPage*>(at), page, count_of_page);
+    munmap(at, kPageBytes);
+  }
   CheckedPage read(uint64_t page) const {
     if (pages) return pages[page];
     CheckedPage local;
+    const int flight = queue >= 0 ? peek(queue) : -1;
+    if (queue >= 0) {
+      if (flight < 0 || pread(flight, &local, kPageBytes, static_cast<off_t>(page * kPageBytes)) != ssize_t{kPageBytes})
+        local = {};
+      close(flight);
+      return local;
+    }
     if (pread(fd, &local, kPageBytes, static_cast<off_t>(page * kPageBytes)) != ssize_t{kPageBytes}) local = {};
     return local;
   }
 };
+
+int as_message(int fd) {
+  int ends[2];
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof fd);
+  memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0 || sendmsg(ends[0], &message, 0) != 1)
+    die("sendmsg");
+  close(fd);
+  return ends[1];
+}
 
 class Areas {
  public:
@@ -69,6 +148,13 @@ class Areas {
     sysv();
     map("anonymous", -1, MAP_SHARED | MAP_ANONYMOUS);
     map("memfd", memory_file(), MAP_SHARED);
+    areas_.push_back({"memfd-write", nullptr, memory_file(), true, pages()});
+    areas_.push_back({"passing", nullptr, memory_file(), true, std::min(pages(), kFewPages), Area::Way::kPassing});
+    map("forked", -1, MAP_SHARED | MAP_ANONYMOUS);
+    areas_.back().way = Area::Way::kForked;
+    areas_.back().count = std::min(pages(), kFewPages);
+    areas_.push_back({"sealed", nullptr, memory_file(), true, pages()});
+    areas_.push_back({"in-flight", nullptr, memory_file(), true, pages()});
     map("deleted", file("/dev/shm/checker-deleted", true), MAP_SHARED);
     areas_.back().count = std::min(pages(), kDeletedPagesMax);
     program();
@@ -76,6 +162,11 @@ class Areas {
     huge();
     for (Area& area : areas_) {
       for (uint64_t page = 0; page < area.count; ++page) area.write(page, 1);
+      if (area.name == "sealed" || area.name == "in-flight") {
+        if (fcntl(area.fd, F_ADD_SEALS, kSeals) != 0) die("F_ADD_SEALS");
+        area.fixed = true;
+      }
+      if (area.name == "in-flight") area.queue = as_message(area.fd);
     }
   }
 
@@ -97,7 +188,7 @@ class Areas {
     return fd;
   }
   int memory_file() const {
-    const int fd = memfd_create("checker", MFD_CLOEXEC);
+    const int fd = memfd_create("checker", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes_)) != 0) die("memfd_create");
     return fd;
   }
@@ -163,6 +254,7 @@ class Process {
   void write_next(uint64_t turn) {
     const size_t which = turn % areas_.all().size();
     Area& area = areas_.all()[which];
+    if (area.fixed) return;
     const uint64_t mine = (area.count - index_ + processes_ - 1) / processes_;
     const uint64_t page = index_ + turn / areas_.all().size() % mine * processes_;
     area.write(page, ++counts_[which][page]);
@@ -193,6 +285,7 @@ class Process {
   std::string verify() const {
     for (size_t which = 0; which < counts_.size(); ++which) {
       const Area& area = areas_.all()[which];
+      if (area.name == "sealed" && fcntl(area.fd, F_GET_SEALS) != kSeals) return "sealed has other seals";
       for (uint64_t page = 0; page < area.count; ++page) {
         // Another's page in a shared area is checked by its owner; in a private one nobody has written it here.
         if (!is_mine(page) && area.shared) continue;
@@ -207,19 +300,21 @@ class Process {
 
   std::string put_token() {
     for (Area& area : areas_.all()) {
-      if (area.shared) area.write(0, ~uint64_t{0});
+      if (area.shared && !area.fixed) area.write(0, ~uint64_t{0});
     }
     return "ok";
   }
   std::string find_token() const {
     for (const Area& area : areas_.all()) {
-      if (area.shared && !page_holds(area.read(0), 0, ~uint64_t{0})) return area.name + " is no longer shared";
+      if (area.shared && !area.fixed && !page_holds(area.read(0), 0, ~uint64_t{0}))
+        return area.name + " is no longer shared";
     }
     return "ok";
   }
   void go() {
     for (size_t which = 0; which < counts_.size(); ++which) {
-      if (areas_.all()[which].shared && is_mine(0)) areas_.all()[which].write(0, counts_[which][0]);
+      if (areas_.all()[which].shared && !areas_.all()[which].fixed && is_mine(0))
+        areas_.all()[which].write(0, counts_[which][0]);
     }
     stopped_ = false;
     answer("ok");

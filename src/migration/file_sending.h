@@ -1,19 +1,20 @@
-// The files of a container's tmpfs mounts, on the source: sent while the container runs, again where they change, and
-// what is left in the freeze, beside CRIU's dump. On a data connection of their own.
+// The files of a container's tmpfs mounts and its shared memory, on the source: sent while the container runs, again
+// where they change, and what is left in the freeze, beside CRIU's dump. On a data connection of their own.
 //
-// The calls come in this order: create, declare, use, send_first, begin_rounds, end_rounds, freeze, finish; cancel at
-// any time, from any thread.
+// The calls come in this order: create, declare, agree, use, send_first, begin_rounds, end_rounds or, in place of these
+// three, look; then freeze, finish; cancel at any time, from any thread.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -21,6 +22,8 @@
 #include "criu_rpc.pb.h"
 #include "kernel/mounts.h"
 #include "memory/file_contents.h"
+#include "memory/shared_contents.h"
+#include "memory/shared_tracker.h"
 #include "migration/tmpfs_choice.h"
 #include "peer.pb.h"
 #include "transport/data_connection.h"
@@ -28,19 +31,27 @@
 
 namespace godwit {
 
-class TmpfsSending {
+class FileSending {
  public:
   struct Settings {
     pid_t first_process = 0;
     std::filesystem::path cgroup;    // the container's, in the freezer hierarchy
     std::vector<std::string> binds;  // destinations of bind mounts in config.json
+    bool mounts = true;
+    bool shared_memory = true;  // CRIU can be kept from dumping it
+    // What is written through mappings is found by write protection, where that works; SharedTracker::Settings.
+    bool track = false;
+    std::function<Result<>()> hold_still = nullptr;
+    std::function<void()> let_go = nullptr;
   };
   // Null: there is nothing for it to do. NOTES: what the user should know.
-  static Result<std::unique_ptr<TmpfsSending>> create(Settings settings, std::vector<std::string>& notes);
-  ~TmpfsSending();
+  static Result<std::unique_ptr<FileSending>> create(Settings settings, std::vector<std::string>& notes);
+  ~FileSending();
 
   void declare(criu::Options& options) const;
   void declare(peer::Prepare& prepare) const;
+  // What the target answered to declare(). False: nothing is left to do.
+  bool agree(const peer::PrepareReply& reply);
   void use(std::unique_ptr<DataConnection> connection, std::shared_ptr<RateLimit> limit);
 
   // The container runs. All files there are.
@@ -48,6 +59,10 @@ class TmpfsSending {
   // Then what changes, in a thread, until end_rounds().
   void begin_rounds();
   Result<> end_rounds();
+  // The container runs and is not sent before the freeze: what there is.
+  void look();
+  // Shared memory that CRIU is not to dump, device and inode number of each object. From the last pass or look on.
+  std::vector<std::pair<uint64_t, uint64_t>> owned_objects() const;
   // The container stands still: sends what is left, in a thread.
   void freeze();
   // Waits for that. An error: the target does not have the files.
@@ -55,23 +70,29 @@ class TmpfsSending {
   // Why the target cannot have the files, once that is known.
   std::optional<Error> failure() const { return failed_ ? std::optional(result_.error()) : std::nullopt; }
   void cancel();
+  // After a cancel: the processes are as if they had never been tracked.
+  void end_tracking();
 
   uint64_t bytes_on_wire() const;
   void describe(control::Report& report) const;
 
  private:
   class Sink;
-  explicit TmpfsSending(Settings settings);
+  explicit FileSending(Settings settings);
   Result<TmpfsChoice> choose() const;
   Result<> pass();
   Result<> send_last();
-  Result<> send_tree(uint32_t mount, const peer::FileTree& tree);
+  Result<> send_tree(uint32_t index, const std::string& tree);
   Result<> check_mounts() const;
-  std::set<uint64_t> mapped_files() const;
+  void begin_tracking();
+  std::vector<pid_t> processes() const;
+  MappedLook mapped_files(const std::vector<pid_t>& processes) const;
 
   const Settings settings_;
   std::vector<MountEntry> mounts_;
   std::vector<std::unique_ptr<FileContents>> contents_;
+  std::unique_ptr<SharedContents> shared_;  // none: shared memory goes in CRIU's images
+  std::unique_ptr<SharedTracker> tracker_;  // none: what is mapped is read whole
   std::unique_ptr<DataConnection> connection_;
   std::unique_ptr<Sink> sink_;
   std::atomic<bool> cancelled_ = false;
@@ -79,6 +100,7 @@ class TmpfsSending {
   std::condition_variable changed_;
   bool stop_ = false;  // under the mutex
   Result<> result_;    // of the thread that ran last
+  std::atomic<uint64_t> shared_bytes_ = 0;
   uint64_t bytes_before_freeze_ = 0;
   double frozen_ms_ = 0;
   std::atomic<bool> failed_ = false;  // in the freeze; result_ tells why

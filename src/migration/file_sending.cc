@@ -1,10 +1,11 @@
-#include "migration/tmpfs_sending.h"
+#include "migration/file_sending.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "kernel/memory_maps.h"
 #include "kernel/proc.h"
 #include "migration/tmpfs_choice.h"
@@ -29,22 +30,28 @@ std::string numbers(uint64_t first) {
 
 }  // namespace
 
-// Frames of one mount after the other.
-class TmpfsSending::Sink : public ContentSink {
+// Frames of one mount after the other, and of shared memory.
+class FileSending::Sink : public SharedSink {
  public:
   Sink(DataConnection& connection, std::shared_ptr<RateLimit> limit, const std::atomic<bool>& cancelled)
       : connection_(connection), limit_(std::move(limit)), cancelled_(cancelled) {}
 
-  void set_mount(uint32_t mount) { mount_ = mount; }
+  void set_index(uint32_t index) { index_ = index; }
   void set_frozen() { frozen_ = true; }
   RateLimit& limit() { return *limit_; }
 
   Result<> content(uint64_t inode, uint64_t offset, std::string_view pages) override {
-    return send({.type = wire::FrameType::kContent, .index = mount_, .offset = offset}, numbers(inode), pages);
+    return send({.type = wire::FrameType::kContent, .index = index_, .offset = offset}, numbers(inode), pages);
   }
   Result<> zeros(uint64_t inode, uint64_t offset, uint64_t bytes) override {
-    return send({.type = wire::FrameType::kContentZero, .index = mount_, .offset = offset},
+    return send({.type = wire::FrameType::kContentZero, .index = index_, .offset = offset},
                 numbers(inode) + numbers(bytes), {});
+  }
+  Result<> object(uint64_t inode, std::string_view name) override {
+    return send({.type = wire::FrameType::kObject, .index = index_}, numbers(inode), name);
+  }
+  Result<> object_gone(uint64_t inode) override {
+    return send({.type = wire::FrameType::kObjectGone, .index = index_}, numbers(inode), {});
   }
   Result<> send(wire::FrameHeader header, std::string_view head, std::string_view payload) {
     if (cancelled_) return fail(Error("cancelled", ECANCELED));
@@ -80,16 +87,22 @@ class TmpfsSending::Sink : public ContentSink {
   const std::shared_ptr<RateLimit> limit_;
   const std::atomic<bool>& cancelled_;
   std::string gathered_;
-  uint32_t mount_ = 0;
+  uint32_t index_ = 0;
   bool frozen_ = false;
 };
 
-Result<std::unique_ptr<TmpfsSending>> TmpfsSending::create(Settings settings, std::vector<std::string>& notes) {
-  std::unique_ptr<TmpfsSending> sending(new TmpfsSending(std::move(settings)));
-  TRY_ASSIGN(const TmpfsChoice choice, sending->choose());
+Result<std::unique_ptr<FileSending>> FileSending::create(Settings settings, std::vector<std::string>& notes) {
+  std::unique_ptr<FileSending> sending(new FileSending(std::move(settings)));
+  TmpfsChoice choice;
+  if (sending->settings_.mounts) {
+    TRY_ASSIGN(choice, sending->choose());
+  }
   for (const std::string& mountpoint : choice.left)
     notes.push_back("the files in " + mountpoint + " went with CRIU's images, in the downtime: not an ordinary tmpfs");
-  if (choice.taken.empty()) return nullptr;
+  if (sending->settings_.shared_memory) {
+    TRY_ASSIGN(sending->shared_, SharedContents::create());
+  }
+  if (choice.taken.empty() && !sending->shared_) return nullptr;
   sending->mounts_ = choice.taken;
   TRY_ASSIGN(auto roots, clone_tmpfs_mounts(sending->settings_.first_process, sending->mounts_));
   for (ScopedFd& root : roots) {
@@ -99,11 +112,11 @@ Result<std::unique_ptr<TmpfsSending>> TmpfsSending::create(Settings settings, st
   return sending;
 }
 
-TmpfsSending::TmpfsSending(Settings settings) : settings_(std::move(settings)) {}
+FileSending::FileSending(Settings settings) : settings_(std::move(settings)) {}
 
-TmpfsSending::~TmpfsSending() { cancel(); }
+FileSending::~FileSending() { cancel(); }
 
-Result<TmpfsChoice> TmpfsSending::choose() const {
+Result<TmpfsChoice> FileSending::choose() const {
   TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(settings_.cgroup));
   TRY_ASSIGN(const auto container, read_mounts(settings_.first_process));
   TRY_ASSIGN(const auto host, read_mounts(::getpid()));
@@ -114,52 +127,92 @@ Result<TmpfsChoice> TmpfsSending::choose() const {
   return choice;
 }
 
-void TmpfsSending::declare(criu::Options& options) const {
+void FileSending::declare(criu::Options& options) const {
   for (size_t i = 0; i < mounts_.size(); ++i) declare_dumped_tmpfs(i, mounts_[i].mountpoint, options);
 }
 
-void TmpfsSending::declare(peer::Prepare& prepare) const {
+void FileSending::declare(peer::Prepare& prepare) const {
   for (const MountEntry& mount : mounts_) {
     peer::TmpfsMount& entry = *prepare.add_tmpfs();
     entry.set_mountpoint(mount.mountpoint);
     entry.set_options(mount.super_options);
     entry.set_source(mount.source);
   }
+  prepare.set_shared_memory(shared_ != nullptr);
 }
 
-void TmpfsSending::use(std::unique_ptr<DataConnection> connection, std::shared_ptr<RateLimit> limit) {
+bool FileSending::agree(const peer::PrepareReply& reply) {
+  if (!reply.shared_memory()) shared_.reset();
+  return shared_ || !mounts_.empty();
+}
+
+void FileSending::use(std::unique_ptr<DataConnection> connection, std::shared_ptr<RateLimit> limit) {
   connection_ = std::move(connection);
   sink_ = std::make_unique<Sink>(*connection_, std::move(limit), cancelled_);
 }
 
 // --- While the container runs ---------------------------------------------------------------------------------------
 
-Result<> TmpfsSending::send_first() { return pass(); }
+Result<> FileSending::send_first() {
+  if (settings_.track) begin_tracking();
+  return pass();
+}
 
-Result<> TmpfsSending::pass() {
-  const std::set<uint64_t> mapped = mapped_files();
+void FileSending::begin_tracking() {
+  auto wanted = [this](const Mapping& mapping) {
+    return (shared_ && shared_->is_object(mapping)) ||
+           std::ranges::any_of(mounts_, [&](const MountEntry& mount) { return mount.device == mapping.device; });
+  };
+  auto tracker = SharedTracker::start(
+      {.wanted = std::move(wanted), .hold_still = settings_.hold_still, .let_go = settings_.let_go});
+  if (tracker) tracker_ = std::move(*tracker);
+  if (!tracker) log::warn("what is mapped is read whole in the freeze: {}", tracker.error().text());
+}
+
+std::vector<pid_t> FileSending::processes() const {
+  auto processes = proc::processes_in_cgroup(settings_.cgroup);
+  return processes ? std::move(*processes) : std::vector<pid_t>();
+}
+
+Result<> FileSending::pass() {
+  const std::vector<pid_t> running = processes();
+  const MappedLook mapped = tracker_ ? tracker_->take(running) : mapped_files(running);
   for (uint32_t i = 0; i < contents_.size(); ++i) {
-    sink_->set_mount(i);
+    sink_->set_index(i);
     TRY_DOING("sending the files in " + mounts_[i].mountpoint, contents_[i]->send_changes(*sink_, mapped));
+  }
+  if (shared_) {
+    look();
+    sink_->set_index(wire::kSharedMemoryIndex);
+    const uint64_t before = bytes_on_wire();
+    TRY_DOING("sending shared memory", shared_->send_changes(*sink_, mapped));
+    TRY(sink_->flush());
+    shared_bytes_ += bytes_on_wire() - before;
   }
   return sink_->flush();
 }
 
-// Inode numbers of whatever is mapped shared: some may be of other file systems, whose namesakes are then read in vain.
-std::set<uint64_t> TmpfsSending::mapped_files() const {
-  std::set<uint64_t> inodes;
-  const auto processes = proc::processes_in_cgroup(settings_.cgroup);
-  if (!processes) return inodes;
-  for (const pid_t pid : *processes) {
+void FileSending::look() {
+  if (shared_) shared_->find(processes());
+}
+
+std::vector<std::pair<uint64_t, uint64_t>> FileSending::owned_objects() const {
+  return shared_ ? shared_->owned() : std::vector<std::pair<uint64_t, uint64_t>>();
+}
+
+// Whatever is mapped shared may have been written.
+MappedLook FileSending::mapped_files(const std::vector<pid_t>& processes) const {
+  MappedLook look;
+  for (const pid_t pid : processes) {
     const auto mappings = read_maps(pid);
     if (!mappings) continue;
     for (const Mapping& mapping : *mappings)
-      if (mapping.shared && mapping.inode != 0) inodes.insert(mapping.inode);
+      if (mapping.shared && mapping.inode != 0) look.files[{mapping.device, mapping.inode}].all = true;
   }
-  return inodes;
+  return look;
 }
 
-void TmpfsSending::begin_rounds() {
+void FileSending::begin_rounds() {
   thread_ = std::jthread([this] {
     for (;;) {
       const Stopwatch watch;
@@ -173,18 +226,19 @@ void TmpfsSending::begin_rounds() {
   });
 }
 
-Result<> TmpfsSending::end_rounds() {
+Result<> FileSending::end_rounds() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
     changed_.notify_all();
   }
-  return finish();
+  TRY(finish());
+  return tracker_ ? pass() : Result<>();  // what it finds is not left to the freeze
 }
 
 // --- The freeze -----------------------------------------------------------------------------------------------------
 
-void TmpfsSending::freeze() {
+void FileSending::freeze() {
   bytes_before_freeze_ = bytes_on_wire();
   sink_->set_frozen();
   thread_ = std::jthread([this] {
@@ -196,45 +250,55 @@ void TmpfsSending::freeze() {
   });
 }
 
-Result<> TmpfsSending::send_last() {
+Result<> FileSending::send_last() {
   TRY(check_mounts());
+  const MappedLook mapped = tracker_ ? tracker_->find(processes()) : MappedLook{.unknown = true, .files = {}};
   for (uint32_t i = 0; i < contents_.size(); ++i) {
-    sink_->set_mount(i);
+    sink_->set_index(i);
     auto tree = contents_[i]->send_last_changes(*sink_);
     if (!tree) return fail(std::move(tree.error()).during("reading the files in " + mounts_[i].mountpoint));
-    TRY(send_tree(i, *tree));
+    TRY(send_tree(i, tree->SerializeAsString()));
+  }
+  if (shared_) {
+    sink_->set_index(wire::kSharedMemoryIndex);
+    TRY_ASSIGN(const peer::SharedMemory memory, shared_->send_last_changes(*sink_, mapped));
+    TRY(send_tree(wire::kSharedMemoryIndex, memory.SerializeAsString()));
   }
   TRY(sink_->flush());
   for (uint32_t i = 0; i < contents_.size(); ++i) {
-    sink_->set_mount(i);
-    TRY_DOING("reading the files in " + mounts_[i].mountpoint, contents_[i]->send_open_files(*sink_));
+    sink_->set_index(i);
+    TRY_DOING("reading the files in " + mounts_[i].mountpoint, contents_[i]->send_open_files(*sink_, mapped));
+  }
+  if (shared_) {
+    sink_->set_index(wire::kSharedMemoryIndex);
+    TRY_DOING("reading shared memory", shared_->send_open_objects(*sink_, mapped));
   }
   TRY(sink_->send({.type = wire::FrameType::kContentEnd, .index = static_cast<uint32_t>(contents_.size())}, {}, {}));
   return sink_->flush();
 }
 
 // CRIU has been told before what is external, and goes by it.
-Result<> TmpfsSending::check_mounts() const {
+Result<> FileSending::check_mounts() const {
+  if (!settings_.mounts) return {};
   TRY_ASSIGN(const TmpfsChoice choice, choose());
   if (choice.taken != mounts_) return fail("the container's tmpfs mounts have changed while it was being moved");
   return {};
 }
 
-Result<> TmpfsSending::send_tree(uint32_t mount, const peer::FileTree& tree) {
-  const std::string text = tree.SerializeAsString();
-  if (text.size() > wire::kFileTreeBytesMax) return fail("more files than godwit carries");
-  for (size_t at = 0; at < text.size(); at += wire::kFramePayloadMax)
-    TRY(sink_->send({.type = wire::FrameType::kFileTree, .index = mount}, {},
-                    std::string_view(text).substr(at, wire::kFramePayloadMax)));
-  return sink_->send({.type = wire::FrameType::kFileTreeEnd, .index = mount, .offset = text.size()}, {}, {});
+Result<> FileSending::send_tree(uint32_t index, const std::string& tree) {
+  if (tree.size() > wire::kFileTreeBytesMax) return fail("more files than godwit carries");
+  for (size_t at = 0; at < tree.size(); at += wire::kFramePayloadMax)
+    TRY(sink_->send({.type = wire::FrameType::kFileTree, .index = index}, {},
+                    std::string_view(tree).substr(at, wire::kFramePayloadMax)));
+  return sink_->send({.type = wire::FrameType::kFileTreeEnd, .index = index, .offset = tree.size()}, {}, {});
 }
 
-Result<> TmpfsSending::finish() {
+Result<> FileSending::finish() {
   if (thread_.joinable()) thread_.join();
   return result_;
 }
 
-void TmpfsSending::cancel() {
+void FileSending::cancel() {
   cancelled_ = true;
   if (sink_) sink_->limit().cancel();
   if (connection_) connection_->cancel();
@@ -243,14 +307,20 @@ void TmpfsSending::cancel() {
   changed_.notify_all();
 }
 
-uint64_t TmpfsSending::bytes_on_wire() const { return connection_ ? connection_->bytes_sent() : 0; }
+void FileSending::end_tracking() {
+  if (thread_.joinable()) thread_.join();
+  tracker_.reset();
+}
 
-void TmpfsSending::describe(control::Report& report) const {
+uint64_t FileSending::bytes_on_wire() const { return connection_ ? connection_->bytes_sent() : 0; }
+
+void FileSending::describe(control::Report& report) const {
   auto& figures = *report.mutable_figures();
   const uint64_t bytes = bytes_on_wire();
   figures["tmpfs_bytes"] = static_cast<double>(bytes);
   figures["tmpfs_frozen_bytes"] = static_cast<double>(frozen_ms_ > 0 ? bytes - bytes_before_freeze_ : 0);
   figures["tmpfs_frozen_ms"] = frozen_ms_;
+  figures["shared_bytes"] = static_cast<double>(shared_bytes_);
 }
 
 }  // namespace godwit

@@ -1,4 +1,4 @@
-#include "migration/tmpfs_receiving.h"
+#include "migration/file_receiving.h"
 
 #include <fmt/format.h>
 #include <sys/mount.h>
@@ -32,10 +32,10 @@ std::string source_name(const std::string& asked) {
 
 }  // namespace
 
-Result<std::unique_ptr<TmpfsReceiving>> TmpfsReceiving::create(Settings settings) {
+Result<std::unique_ptr<FileReceiving>> FileReceiving::create(Settings settings) {
   if (settings.mounts.size() > wire::kTmpfsMountsMax)
     return fail(fmt::format("the source wants {} tmpfs mounts", settings.mounts.size()));
-  std::unique_ptr<TmpfsReceiving> receiving(new TmpfsReceiving(std::move(settings)));
+  std::unique_ptr<FileReceiving> receiving(new FileReceiving(std::move(settings)));
   for (const peer::TmpfsMount& asked : receiving->settings_.mounts) {
     Mount& mount = receiving->mounts_.emplace_back();
     mount.path = receiving->settings_.directory / std::to_string(receiving->mounts_.size() - 1);
@@ -44,7 +44,7 @@ Result<std::unique_ptr<TmpfsReceiving>> TmpfsReceiving::create(Settings settings
   return receiving;
 }
 
-Result<> TmpfsReceiving::make(const peer::TmpfsMount& asked, Mount& mount) const {
+Result<> FileReceiving::make(const peer::TmpfsMount& asked, Mount& mount) const {
   mount.options = tmpfs_options(asked.options());
   TRY(make_directories(mount.path));
   const std::string options = fmt::format("size={}{}{}", settings_.bytes_max, mount.options.at_first.empty() ? "" : ",",
@@ -57,13 +57,14 @@ Result<> TmpfsReceiving::make(const peer::TmpfsMount& asked, Mount& mount) const
   return {};
 }
 
-TmpfsReceiving::~TmpfsReceiving() {
+FileReceiving::~FileReceiving() {
   cancel();
   if (thread_.joinable()) thread_.join();
   detach();
 }
 
-void TmpfsReceiving::detach() {
+void FileReceiving::detach() {
+  shared_.let_go();
   for (Mount& mount : mounts_) {
     mount.files.reset();
     if (!mount.mounted) continue;
@@ -73,11 +74,11 @@ void TmpfsReceiving::detach() {
   }
 }
 
-void TmpfsReceiving::declare(criu::Options& options) const {
+void FileReceiving::declare(criu::Options& options) const {
   for (size_t i = 0; i < mounts_.size(); ++i) declare_restored_tmpfs(i, mounts_[i].path, options);
 }
 
-bool TmpfsReceiving::accept(std::unique_ptr<DataConnection> connection) {
+bool FileReceiving::accept(std::unique_ptr<DataConnection> connection) {
   std::lock_guard lock(mutex_);
   if (connection_) return false;
   connection->set_idle_limit(kSilenceMax);
@@ -96,29 +97,29 @@ bool TmpfsReceiving::accept(std::unique_ptr<DataConnection> connection) {
   return true;
 }
 
-void TmpfsReceiving::cancel() {
+void FileReceiving::cancel() {
   std::lock_guard lock(mutex_);
   if (connection_) connection_->cancel();
 }
 
-Result<> TmpfsReceiving::await(const bool& what, Deadline deadline) {
+Result<> FileReceiving::await(const bool& what, Deadline deadline) {
   std::unique_lock lock(mutex_);
   if (!changed_.wait_until(lock, deadline, [&] { return what || !result_; }))
-    return fail("the files of the tmpfs mounts did not come");
+    return fail("the files of the tmpfs mounts and shared memory did not come");
   return what ? Result<>() : result_;
 }
 
-std::optional<Error> TmpfsReceiving::failure() {
+std::optional<Error> FileReceiving::failure() {
   std::lock_guard lock(mutex_);
   return result_ ? std::nullopt : std::optional(result_.error());
 }
 
-Result<> TmpfsReceiving::await_trees(Deadline deadline) { return await(trees_here_, deadline); }
-Result<> TmpfsReceiving::await_content(Deadline deadline) { return await(content_here_, deadline); }
+Result<> FileReceiving::await_trees(Deadline deadline) { return await(trees_here_, deadline); }
+Result<> FileReceiving::await_content(Deadline deadline) { return await(content_here_, deadline); }
 
 // --- On the receiving thread ----------------------------------------------------------------------------------------
 
-Result<> TmpfsReceiving::receive() {
+Result<> FileReceiving::receive() {
   std::string payload;
   for (bool done = false; !done;) {
     TRY_ASSIGN(const wire::FrameHeader header, connection_->receive_frame(payload));
@@ -128,23 +129,23 @@ Result<> TmpfsReceiving::receive() {
   return {};
 }
 
-Result<> TmpfsReceiving::take(const wire::FrameHeader& header, const std::string& payload) {
+Result<> FileReceiving::take(const wire::FrameHeader& header, const std::string& payload) {
   if (header.type == wire::FrameType::kContentEnd) return end_content(header);
+  if (header.type == wire::FrameType::kContent) TRY(check_size(payload.size()));
+  if (header.index == wire::kSharedMemoryIndex && settings_.shared_memory) return take_object(header, payload);
   if (header.index >= mounts_.size()) return fail("a frame of a mount that is not there");
-  Mount& mount = mounts_[header.index];
-  const std::string_view bytes = payload;
+  return take_file(mounts_[header.index], header, payload);
+}
+
+Result<> FileReceiving::take_file(Mount& mount, const wire::FrameHeader& header, std::string_view bytes) {
   switch (header.type) {
     case wire::FrameType::kContent:
-      TRY(check_size(bytes.size()));
       return mount.files->content(wire::get_le<uint64_t>(bytes.data()), header.offset, bytes.substr(wire::kInodeBytes));
     case wire::FrameType::kContentZero:
       return mount.files->zeros(wire::get_le<uint64_t>(bytes.data()), header.offset,
                                 wire::get_le<uint64_t>(bytes.data() + wire::kInodeBytes));
     case wire::FrameType::kFileTree:
-      if (mount.applied || mount.tree.size() + bytes.size() > wire::kFileTreeBytesMax)
-        return fail("a tree of too many files");
-      mount.tree.append(bytes);
-      return {};
+      return take_part(mount.tree, bytes);
     case wire::FrameType::kFileTreeEnd:
       return take_tree(mount, header);
     default:
@@ -152,22 +153,63 @@ Result<> TmpfsReceiving::take(const wire::FrameHeader& header, const std::string
   }
 }
 
-Result<> TmpfsReceiving::take_tree(Mount& mount, const wire::FrameHeader& header) {
-  peer::FileTree tree;
-  if (mount.applied || header.offset != mount.tree.size() || !tree.ParseFromString(mount.tree))
-    return fail("a tree of files that cannot be read");
-  TRY(mount.files->apply(tree));
-  mount.tree = {};
-  mount.applied = true;
-  if (!mount.files->awaits_content()) TRY(reconfigure(mount));
-  if (!std::ranges::all_of(mounts_, &Mount::applied)) return {};
-  std::lock_guard lock(mutex_);
-  trees_here_ = true;
-  changed_.notify_all();
+Result<> FileReceiving::take_object(const wire::FrameHeader& header, std::string_view bytes) {
+  switch (header.type) {
+    case wire::FrameType::kObject:
+      return shared_.object(wire::get_le<uint64_t>(bytes.data()), bytes.substr(wire::kInodeBytes));
+    case wire::FrameType::kObjectGone:
+      return shared_.object_gone(wire::get_le<uint64_t>(bytes.data()));
+    case wire::FrameType::kContent:
+      return shared_.content(wire::get_le<uint64_t>(bytes.data()), header.offset, bytes.substr(wire::kInodeBytes));
+    case wire::FrameType::kContentZero:
+      return shared_.zeros(wire::get_le<uint64_t>(bytes.data()), header.offset,
+                           wire::get_le<uint64_t>(bytes.data() + wire::kInodeBytes));
+    case wire::FrameType::kFileTree:
+      return take_part(list_, bytes);
+    case wire::FrameType::kFileTreeEnd:
+      return take_list(header);
+    default:
+      return fail("a frame that has no place in shared memory");
+  }
+}
+
+Result<> FileReceiving::take_part(Tree& tree, std::string_view bytes) const {
+  if (tree.applied || tree.text.size() + bytes.size() > wire::kFileTreeBytesMax)
+    return fail("a tree of too many files");
+  tree.text.append(bytes);
   return {};
 }
 
-Result<> TmpfsReceiving::end_content(const wire::FrameHeader& header) {
+Result<> FileReceiving::take_tree(Mount& mount, const wire::FrameHeader& header) {
+  peer::FileTree tree;
+  if (mount.tree.applied || header.offset != mount.tree.text.size() || !tree.ParseFromString(mount.tree.text))
+    return fail("a tree of files that cannot be read");
+  TRY(mount.files->apply(tree));
+  mount.tree = {.text = {}, .applied = true};
+  if (!mount.files->awaits_content()) TRY(reconfigure(mount));
+  note_tree();
+  return {};
+}
+
+Result<> FileReceiving::take_list(const wire::FrameHeader& header) {
+  peer::SharedMemory memory;
+  if (list_.applied || header.offset != list_.text.size() || !memory.ParseFromString(list_.text))
+    return fail("a list of shared memory that cannot be read");
+  TRY(shared_.apply(memory));
+  list_ = {.text = {}, .applied = true};
+  note_tree();
+  return {};
+}
+
+void FileReceiving::note_tree() {
+  const bool mounts = std::ranges::all_of(mounts_, [](const Mount& mount) { return mount.tree.applied; });
+  if (!mounts || list_.applied != settings_.shared_memory) return;
+  std::lock_guard lock(mutex_);
+  trees_here_ = true;
+  changed_.notify_all();
+}
+
+Result<> FileReceiving::end_content(const wire::FrameHeader& header) {
   if (header.index != mounts_.size() || !trees_here_) return fail("the end of the files at the wrong time");
   for (Mount& mount : mounts_) {
     const bool open = mount.files->awaits_content();
@@ -182,7 +224,7 @@ Result<> TmpfsReceiving::end_content(const wire::FrameHeader& header) {
 
 // The size and the other limits that the container knows. Read-only is refused while a file is open for writing: a
 // child that this process forks for another migration has its files until it becomes another program.
-Result<> TmpfsReceiving::reconfigure(const Mount& mount) const {
+Result<> FileReceiving::reconfigure(const Mount& mount) const {
   constexpr auto kChildHasFiles = 2s;
   const unsigned long flags = MS_REMOUNT | kOwnFlags | (mount.options.read_only ? MS_RDONLY : 0);
   const Deadline deadline = Clock::now() + kChildHasFiles;
@@ -195,14 +237,15 @@ Result<> TmpfsReceiving::reconfigure(const Mount& mount) const {
   return fail_errno("setting the limits of a tmpfs to " + mount.options.at_last);
 }
 
-Result<> TmpfsReceiving::check_size(size_t more) {
+Result<> FileReceiving::check_size(size_t more) {
   unchecked_bytes_ += more;
   if (unchecked_bytes_ < kCheckEvery) return {};
   unchecked_bytes_ = 0;
   uint64_t used = 0;
   for (const Mount& mount : mounts_) used += mount.files->used_bytes();
+  used += shared_.used_bytes();
   if (used > settings_.bytes_max)
-    return fail(fmt::format("the files of the tmpfs mounts take more than the {} bytes of limits.image_bytes_max",
+    return fail(fmt::format("tmpfs mounts and shared memory take more than the {} bytes of limits.image_bytes_max",
                             settings_.bytes_max));
   return {};
 }
