@@ -199,6 +199,37 @@ TEST_F(FileTreeTest, WritesThroughAMappingArrive) {
   ::munmap(const_cast<char*>(mapped), 1000 * kPageBytes);
 }
 
+// What was written through mappings is known, here from the test.
+TEST_F(FileTreeTest, OfAMappedFileOnlyWhatWasWrittenIsReadAgain) {
+  const fs::path path = source_.path() / "mapped";
+  must(write_file(path, filled(100, 'x')));
+  const ScopedFd file = must(open_file(path, O_RDWR));
+  const struct stat facts = facts_of(path);
+  const FileId id{facts.st_dev, facts.st_ino};
+  void* const at = ::mmap(nullptr, 100 * kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(at, MAP_FAILED);
+  auto* const memory = static_cast<char*>(at);
+  const auto written = [&](uint64_t page) {
+    return MappedLook{.unknown = false, .files = {{id, {.all = false, .pages = {{{page * kPageBytes}, 1}}}}}};
+  };
+  pass({.unknown = true, .files = {}});
+  uint64_t before = link_.bytes;
+  const auto sent = [&] { return link_.bytes - std::exchange(before, link_.bytes); };
+  memory[7 * kPageBytes] = memory[9 * kPageBytes] = 'y';
+  pass(written(7));
+  EXPECT_EQ(sent(), kPageBytes);
+  ASSERT_EQ(::pwrite(file.get(), "z", 1, 11 * kPageBytes), 1);  // then it is read whole
+  pass(written(20));
+  EXPECT_EQ(sent(), 2 * kPageBytes);
+  memory[30 * kPageBytes] = 'y';
+  EXPECT_EQ(freeze(written(30)), kPageBytes);
+  std::string expected = filled(100, 'x');
+  for (const size_t page : {7, 9, 30}) expected[page * kPageBytes] = 'y';
+  expected[11 * kPageBytes] = 'z';
+  EXPECT_EQ(there("mapped"), expected);
+  ::munmap(at, 100 * kPageBytes);
+}
+
 TEST_F(FileTreeTest, APageThatBecomesZeroIsZeroThere) {
   must(write_file(source_.path() / "file", filled(10, 'x')));
   pass();

@@ -193,7 +193,8 @@ Result<> FileSending::pass() {
 }
 
 void FileSending::look() {
-  if (shared_) shared_->find(processes());
+  if (!shared_) return;
+  if (const auto running = processes(); !running.empty()) shared_->find(running);
 }
 
 std::vector<std::pair<uint64_t, uint64_t>> FileSending::owned_objects() const {

@@ -549,7 +549,7 @@ Step<> SourceMigration::restore_there() {
   return {};
 }
 
-// All other memory is godwit's: what CRIU's images have is what processes share.
+// All other memory is godwit's.
 void SourceMigration::note_shared_memory(const ImageSending::Memory& memory) {
   constexpr uint64_t kWorthSaying = uint64_t{1} << 20;
   if (!memory_) return;
@@ -557,8 +557,8 @@ void SourceMigration::note_shared_memory(const ImageSending::Memory& memory) {
   (*report_.mutable_figures())["shared_frozen_ms"] = memory.ms;
   if (memory.bytes < kWorthSaying) return;
   report_.add_notes(
-      fmt::format("{:.1f} MiB of shared memory (anonymous, memfd or System V) went while the container stood still, "
-                  "in {:.1f} ms; in files of a tmpfs, as POSIX shared memory is, it goes before",
+      fmt::format("{:.1f} MiB of memory that CRIU carries (System V shared memory, huge pages, locked memory, pages of "
+                  "files) went while the container stood still, in {:.1f} ms",
                   static_cast<double>(memory.bytes) / (1 << 20), memory.ms));
 }
 
