@@ -185,12 +185,6 @@ Step<> SourceMigration::prepare() {
 
 // Where CRIU cannot be kept from dumping memory, or processes cannot have it later, all of it goes with its images.
 Step<> SourceMigration::prepare_memory() {
-  if (facts_.spec.own_userns) {
-    report_.add_notes(
-        "memory went with CRIU's images, in mode cold: the container has a user namespace, in which CRIU "
-        "cannot make userfaultfds");
-    return {};
-  }
   if (auto fit = check_lens(host_.lens, host_.criu); !fit) {
     report_.add_notes("memory went with CRIU's images, in mode cold: " + fit.error().text());
     return {};
@@ -215,9 +209,7 @@ Step<> SourceMigration::prepare_memory() {
   return {};
 }
 
-// In a user namespace CRIU restores mounts as the container's root, which may not bind godwit's.
 Step<> SourceMigration::prepare_tmpfs() {
-  if (facts_.spec.own_userns) return {};
   TmpfsSending::Settings settings{
       .first_process = facts_.container.pid, .cgroup = facts_.container.freezer_cgroup, .binds = {}};
   for (const BindMount& bind : facts_.spec.bind_mounts) settings.binds.push_back(bind.destination);

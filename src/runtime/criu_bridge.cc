@@ -145,6 +145,8 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
               "GODWIT_LENS=" + settings_.lens->directory.string() + '\0';
   else if (!settings_.preload.empty())
     orders += "LD_PRELOAD=" + settings_.preload.string() + '\0';
+  if (!settings_.privileged_socket.empty())
+    orders += "GODWIT_PRIVILEGED=" + settings_.privileged_socket.string() + '\0';
   orders.push_back('\0');
   std::vector<int> fds;
   for (auto [number, fd] : settings_.descriptors) {
