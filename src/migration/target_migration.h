@@ -111,6 +111,7 @@ class TargetMigration {
   void abort(const std::string& reason);
   void remember_error(const std::string& text);
   std::filesystem::path directory() const;
+  std::filesystem::path restore_library() const;  // to preload into CRIU
   PhaseError criu_error(const std::string& step, Error error) const;
 
   const Host& host_;

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/test_support.h"
+#include "runtime/helpers/connection_pack.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -112,12 +113,32 @@ TEST_F(ImageDirTest, AConnectionIsSentWhileTheDumpGoesOnAndOnlyOnce) {
   EXPECT_EQ(reader.bytes(), writer_.bytes());
 }
 
+TEST_F(ImageDirTest, OfThePackOfConnectionsTheRoomBehindItsRecordsIsNotSent) {
+  const uint64_t used = 13;
+  const std::string pack = std::string(godwit_pack::kPackMagic)
+                               .append(reinterpret_cast<const char*>(&used), sizeof used)
+                               .append("thirteenbytes");
+  must(write_file(from() / godwit_pack::kPackName, pack + std::string(1 << 20, '\0')));
+  set(dumped_);
+  ImageReader reader(from(), sink_);
+  must(run(reader));
+  EXPECT_EQ(must(read_file(to() / godwit_pack::kPackName)), pack);
+  EXPECT_EQ(reader.bytes(), pack.size());
+}
+
+TEST_F(ImageDirTest, APackOfConnectionsThatIsCutShortIsAnError) {
+  must(write_file(from() / godwit_pack::kPackName, "cut short"));
+  set(dumped_);
+  ImageReader reader(from(), sink_);
+  EXPECT_FALSE(run(reader));
+}
+
 TEST_F(ImageDirTest, WhatHasBeenSentTakesNoMemoryAnyMore) {
   must(write_file(from() / "pages-1.img", pages(256, 'a')));
   dumped_ = true;
   ImageReader reader(from(), sink_);
   must(run(reader));
-  struct stat facts{};
+  struct stat facts {};
   ASSERT_EQ(::stat((from() / "pages-1.img").c_str(), &facts), 0);
   EXPECT_EQ(facts.st_size, 256 * 4096);
   EXPECT_LT(facts.st_blocks, 16);
