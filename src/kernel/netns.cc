@@ -56,6 +56,15 @@ Result<ScopedFd> open_netns(const std::filesystem::path& path) {
 
 Result<ScopedFd> open_current_netns() { return open_netns(kOwnNetns); }
 
+Result<bool> is_own_netns(int netns_fd) {
+  const ScopedFd owner(ioctl(netns_fd, NS_GET_USERNS));
+  struct stat its{}, ours{};
+  if (!owner && errno == EPERM) return false;  // it is above the caller's
+  if (!owner || fstat(owner.get(), &its) != 0 || stat("/proc/self/ns/user", &ours) != 0)
+    return fail_errno("the owner of a network namespace");
+  return its.st_ino == ours.st_ino;
+}
+
 Result<bool> same_netns(int a, int b) {
   struct stat first{}, second{};
   if (fstat(a, &first) != 0 || fstat(b, &second) != 0) return fail_errno("fstat of a namespace");

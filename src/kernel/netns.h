@@ -18,6 +18,9 @@ Result<ScopedFd> open_netns(const std::filesystem::path& path);
 // That of the calling thread.
 Result<ScopedFd> open_current_netns();
 
+// Whether it belongs to the user namespace of the caller, not to one below: root of a container has no rights over it.
+Result<bool> is_own_netns(int netns_fd);
+
 // Whether two descriptors name the same namespace.
 Result<bool> same_netns(int a, int b);
 

@@ -78,6 +78,9 @@ UserfaultEvent event_of(const uffd_msg& message) {
   return event;
 }
 
+constexpr const char* kDevice = "/dev/userfaultfd";
+constexpr unsigned long kNewUserfaultfd = 0xaa00;  // USERFAULTFD_IOC_NEW, Linux 6.1; older headers do not have it
+
 }  // namespace
 
 using Messages = std::array<uffd_msg, Userfaultfd::kReadBytes / sizeof(uffd_msg)>;
@@ -91,6 +94,14 @@ Result<> check_userfaultfd() {
   api.features =
       UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
   if (::ioctl(fd.get(), UFFDIO_API, &api) != 0) return fail_errno("userfaultfd with events of forks and mappings");
+  return {};
+}
+
+Result<> check_userfaultfd_device() {
+  const ScopedFd device(::open(kDevice, O_RDWR | O_CLOEXEC));
+  if (!device) return fail_errno(kDevice);
+  const ScopedFd fd(::ioctl(device.get(), kNewUserfaultfd, O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return fail_errno(kDevice);
   return {};
 }
 

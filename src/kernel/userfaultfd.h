@@ -14,6 +14,8 @@ namespace godwit {
 // An error says why CRIU, with the rights of this process, cannot hand over memory to be filled in later: it needs
 // userfaultfds that tell of forks and of changes of mappings (Linux 4.11, CONFIG_USERFAULTFD, CAP_SYS_PTRACE).
 Result<> check_userfaultfd();
+// The same for the processes of a user namespace, which get theirs from /dev/userfaultfd (Linux 6.1).
+Result<> check_userfaultfd_device();
 
 // What the kernel tells of the process. Until it has been read, the thread that caused it waits, except at a fault,
 // where it waits for the page.

@@ -78,6 +78,12 @@ void FileReceiving::declare(criu::Options& options) const {
   for (size_t i = 0; i < mounts_.size(); ++i) declare_restored_tmpfs(i, mounts_[i].path, options);
 }
 
+std::vector<std::string> FileReceiving::paths() const {
+  std::vector<std::string> paths;
+  for (const Mount& mount : mounts_) paths.push_back(mount.path.string());
+  return paths;
+}
+
 bool FileReceiving::accept(std::unique_ptr<DataConnection> connection) {
   std::lock_guard lock(mutex_);
   if (connection_) return false;

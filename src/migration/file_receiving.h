@@ -40,6 +40,7 @@ class FileReceiving {
   ~FileReceiving();  // cancels and detaches
 
   void declare(criu::Options& options) const;
+  std::vector<std::string> paths() const;  // of the mounts
   // False: there is a connection already.
   bool accept(std::unique_ptr<DataConnection> connection);
 

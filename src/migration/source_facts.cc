@@ -12,6 +12,7 @@
 #include "kernel/proc.h"
 #include "network/capture.h"
 #include "runtime/criu_fitness.h"
+#include "runtime/lens_files.h"
 #include "runtime/obstacles.h"
 #include "runtime/streams.h"
 
@@ -104,6 +105,20 @@ void add_program_files(const SourceFacts& facts, peer::Preflight& message) {
   }
 }
 
+// CRIU by itself restores none whose network namespace is there before.
+void look_at_user_namespace(const Host& host, SourceFacts& facts) {
+  auto add = [&](const std::string& text) {
+    facts.problems.push_back(problem("userns", "the container has a user namespace: " + text));
+  };
+  if (facts.spec.other_userns) add("config.json names one by its path, and it cannot be joined on another host");
+  if (auto fit = check_lens(host.lens, host.criu); !fit) add(fit.error().text());
+  if (!facts.spec.netns_path) return;
+  auto netns = open_netns(*facts.spec.netns_path);
+  auto own = netns ? is_own_netns(netns->get()) : Result<bool>(std::unexpected(netns.error()));
+  if (!own) return add(own.error().text());
+  if (!*own) add("its network namespace belongs to a user namespace, on the target it would belong to the host");
+}
+
 }  // namespace
 
 peer::Problem problem(std::string subject, std::string text) {
@@ -130,6 +145,7 @@ Result<SourceFacts> collect_source_facts(const Host& host, const std::string& co
   facts.simple_cgroups = has_simple_cgroups(facts);
 
   look_at_network(facts);
+  if (facts.spec.own_userns) look_at_user_namespace(host, facts);
   if (facts.spec.netns_path) facts.cni = network::find_cni_attachments(host.cni, *facts.spec.netns_path);
   if (std::string text = hook_problem(host.hooks); !text.empty())
     facts.problems.push_back(problem("hooks", host.node + ": " + text));

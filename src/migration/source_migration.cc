@@ -187,12 +187,6 @@ Step<> SourceMigration::prepare() {
 
 // Where CRIU cannot be kept from dumping memory, or processes cannot have it later, all of it goes with its images.
 Step<> SourceMigration::prepare_memory() {
-  if (facts_.spec.own_userns) {
-    report_.add_notes(
-        "memory went with CRIU's images, in mode cold: the container has a user namespace, in which CRIU "
-        "cannot make userfaultfds");
-    return {};
-  }
   if (auto fit = check_lens(host_.lens, host_.criu); !fit) {
     report_.add_notes("memory went with CRIU's images, in mode cold: " + fit.error().text());
     return {};
@@ -222,14 +216,12 @@ control::Tracking SourceMigration::tracking_asked() const {
   return asked == control::TRACKING_AUTO ? host_.tracking : asked;
 }
 
-// In a user namespace CRIU restores mounts as the container's root, which may not bind godwit's. Without the lens it
-// dumps all shared memory.
+// Without the lens CRIU dumps all shared memory; in a user namespace what restores it cannot ask for it.
 Step<> SourceMigration::prepare_files() {
-  if (facts_.spec.own_userns) return {};
   FileSending::Settings settings{.first_process = facts_.container.pid,
                                  .cgroup = facts_.container.freezer_cgroup,
                                  .binds = {},
-                                 .shared_memory = memory_ != nullptr,
+                                 .shared_memory = memory_ != nullptr && !facts_.spec.own_userns,
                                  .track = tracking_asked() != control::SOFT_DIRTY,
                                  .hold_still = [this] { return standstill_->hold(); },
                                  .let_go = [this] { standstill_->let_go(); }};

@@ -19,6 +19,7 @@
 #include "kernel/userfaultfd.h"
 #include "migration/source_facts.h"
 #include "migration/target_links.h"
+#include "runtime/lens_files.h"
 
 namespace godwit {
 
@@ -138,6 +139,16 @@ class Judge {
       add("network", fmt::format("a network namespace {} exists on {} already", *spec.netns_path, host_.node));
     if (spec.netns_path) reply_.set_netns_path(*spec.netns_path);
     for (const peer::Stream& stream : request_.streams()) check_stream(stream);
+    if (spec.own_userns) check_user_namespace();
+  }
+
+  // Its processes get userfaultfds, and into their network namespace, only with what is preloaded into CRIU.
+  void check_user_namespace() {
+    const std::string text = "the container has a user namespace, which " + host_.node + " cannot restore: ";
+    if (!reply_.no_userfaultfd().empty()) add("userns", text + reply_.no_userfaultfd());
+    if (auto lent = check_userfaultfd_device(); !lent) add("userns", text + lent.error().text());
+    if (auto fit = check_lens(host_.runc.helpers / "mends.so", host_.criu); !fit)
+      add("userns", text + fit.error().text());
   }
 
   void check_rootfs(const OciSpec& spec) {

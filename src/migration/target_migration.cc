@@ -24,6 +24,7 @@
 #include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "runtime/criu_log.h"
+#include "runtime/tcp_repair.h"
 #include "transport/data_listener.h"
 #include "wire/protocol.h"
 
@@ -181,6 +182,8 @@ Result<> TargetMigration::prepare_directories() {
       directory(),
       {.container = preflight_.container(), .netns = *spec_.netns_path, .bundle = bundle_is_ours() ? bundle_ : ""}));
   TRY(make_directories(directory() / "images"));
+  // So that CRIU finds images there as root of a user namespace; what is above is for root only.
+  if (::chmod((directory() / "images").c_str(), 0711) != 0) return fail_errno("chmod of the images' directory");
   TRY(make_directories(directory() / "work"));
   writer_.emplace(directory() / "images", host_.image_bytes_max);
   // runC wants to know of pipes among the standard streams; the bridge tells CRIU itself (StreamReplacements).
@@ -291,6 +294,15 @@ Result<> TargetMigration::prepare_files(const peer::Prepare& prepare) {
 
 Result<> TargetMigration::start_restore(bool simple_cgroups) {
   const auto socket = directory() / "criu.sock";
+  std::vector<CriuPoint> points{CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
+                                CriuPoint::kNetworkUnlock};
+  if (spec_.own_userns) {
+    points.push_back(CriuPoint::kPreResume);
+    std::vector<std::string> mounts = files_ ? files_->paths() : std::vector<std::string>();
+    for (const BindMount& bind : spec_.bind_mounts) mounts.push_back(bind.source);
+    TRY_ASSIGN(privileged_,
+               PrivilegedService::start(directory() / "privileged.sock", network_->netns_fd(), std::move(mounts)));
+  }
   const auto cgroup_yard = directory() / "cgroups";
   TRY(make_directories(cgroup_yard));
   TRY_ASSIGN(bridge_, CriuBridge::start({
@@ -310,11 +322,11 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                                 options.set_lazy_pages(memory_ != nullptr);
                                 if (files_) files_->declare(options);
                               },
-                          .hold_at = {CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
-                                      CriuPoint::kNetworkUnlock},
+                          .hold_at = std::move(points),
                           .on_failure = [this] { stop_receiving(); },
                           .preload = host_.runc.helpers / "mends.so",
                           .preload_variable = object_door_ ? object_door_->variable() : "",
+                          .privileged_socket = privileged_ ? directory() / "privileged.sock" : "",
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore, Runc(host_.runc)
@@ -403,6 +415,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   auto restored = await_restored();
   if (!restored && memory_ && memory_->failure()) return failed("transfer", *memory_->failure());
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
+  privileged_.reset();  // nothing of the container has run yet
   if (files_) {
     if (auto here = files_->await_content(Clock::now() + host_.step_timeout); !here)
       return failed("transfer", here.error());
@@ -507,6 +520,10 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   bridge_->release(CriuPoint::kNetworkUnlock);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
   if (!alive) return std::unexpected(criu_error("resume", alive.error()));
+  if (spec_.own_userns) {
+    if (auto ended = end_repair(); !ended) remember_error(ended.error().text());
+    bridge_->release(CriuPoint::kPreResume);
+  }
   if (auto noted = journal_->note(CommitState::kCommitted); !noted) remember_error(noted.error().text());
   undo_.commit();  // the container runs here
   network_->commit();
@@ -527,6 +544,12 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   reply.set_resume_ms(watch.ms());
   reply.set_frames_delivered(frames_delivered_);
   return message;
+}
+
+// The restored processes take their sockets out of repair mode themselves, unless a user namespace forbids it.
+Result<> TargetMigration::end_repair() {
+  TRY_ASSIGN(const auto pids, proc::processes_in_cgroup(cgroup_));
+  return end_tcp_repair(pids);
 }
 
 Result<> TargetMigration::find_tasks() {

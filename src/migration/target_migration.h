@@ -32,6 +32,7 @@
 #include "runtime/criu_bridge.h"
 #include "runtime/object_door.h"
 #include "runtime/oci_spec.h"
+#include "runtime/privileged_service.h"
 #include "runtime/streams.h"
 
 namespace godwit {
@@ -99,6 +100,7 @@ class TargetMigration {
   void go_on_announcing();
   Result<> await_restored();
   Result<> check_objects() const;
+  Result<> end_repair();
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;
@@ -130,6 +132,7 @@ class TargetMigration {
   std::optional<network::FrameSender> frame_sender_;
   std::future<std::string> hook_;  // the note
   std::optional<StreamReplacements> streams_;
+  std::unique_ptr<PrivilegedService> privileged_;  // for a user namespace, until its processes are restored
   std::unique_ptr<CriuBridge> bridge_;
   std::optional<Subprocess> restore_;
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex

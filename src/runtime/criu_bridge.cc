@@ -148,6 +148,7 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
     add("LD_PRELOAD=" + settings_.preload.string());
     if (!settings_.preload_variable.empty()) add(settings_.preload_variable);
   }
+  if (!settings_.privileged_socket.empty()) add("GODWIT_PRIVILEGED=" + settings_.privileged_socket.string());
   orders.push_back('\0');
   std::vector<int> fds;
   for (auto [number, fd] : settings_.descriptors) {

@@ -144,6 +144,10 @@ Result<> ImageReader::send_whole(const fs::path& path) {
   return sink_.end(number, offset);
 }
 
+// CRIU reads them as root of the container's user namespace, too, through its descriptor of the directory. Nobody else
+// gets there: what is above is for root only.
+constexpr mode_t kMode = 0644;
+
 Result<> ImageWriter::reserve(uint64_t bytes) {
   if (bytes == 0) return {};
   TRY_ASSIGN(ScopedFd fd, open_file(directory_ / kReservedName, O_RDWR | O_CREAT | O_EXCL));
@@ -162,6 +166,7 @@ Result<> ImageWriter::begin(uint32_t file, std::string_view name) {
     if (::rename((directory_ / kReservedName).c_str(), (directory_ / name).c_str()) != 0) return fail_errno("rename");
   }
   TRY_ASSIGN(ScopedFd fd, open_file(directory_ / name, O_RDWR | O_CREAT | O_NOFOLLOW));
+  if (::fchmod(fd.get(), kMode) != 0) return fail_errno("fchmod of an image");
   images_.emplace(file, OpenImage{std::move(fd)});
   names_.emplace(name, file);
   return {};

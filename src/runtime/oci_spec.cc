@@ -19,7 +19,10 @@ bool is_bind(const json& mount) {
 void read_namespaces(const json& linux_part, OciSpec& spec) {
   for (const json& entry : linux_part.value("namespaces", json::array())) {
     if (entry.value("type", "") == "cgroup") spec.own_cgroupns = true;
-    if (entry.value("type", "") == "user") spec.own_userns = true;
+    if (entry.value("type", "") == "user") {
+      spec.own_userns = true;
+      spec.other_userns = !entry.value("path", "").empty();
+    }
     if (entry.value("type", "") != "network") continue;
     const std::string path = entry.value("path", "");
     if (path.empty()) {

@@ -24,6 +24,7 @@ struct OciSpec {
   bool terminal = false;
   bool own_cgroupns = false;  // a cgroup namespace
   bool own_userns = false;    // a user namespace
+  bool other_userns = false;  // which config.json names by a path
   std::vector<BindMount> bind_mounts;
   uint64_t memory_limit_bytes = 0;  // 0: none
 };

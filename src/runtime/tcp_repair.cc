@@ -24,8 +24,14 @@ Result<> end_repair(int socket) {
   socklen_t length = sizeof repair;
   if (::getsockopt(socket, IPPROTO_TCP, TCP_REPAIR, &repair, &length) != 0) return fail_errno("TCP_REPAIR");
   if (repair != 1) return {};
+  int reuse = 0;
+  length = sizeof reuse;
+  if (::getsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &reuse, &length) != 0) return fail_errno("SO_REUSEADDR");
   const int off = 0;
   if (::setsockopt(socket, IPPROTO_TCP, TCP_REPAIR, &off, sizeof off) != 0) return fail_errno("TCP_REPAIR");
+  // The end of repair mode resets it. 2 is what repair mode itself has set: what was before is not known.
+  if (reuse == 1 && ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) != 0)
+    return fail_errno("SO_REUSEADDR");
   return {};
 }
 

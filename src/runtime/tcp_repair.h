@@ -1,5 +1,6 @@
-// Gives the TCP sockets of processes back to them after a CRIU that was dumping them has died. CRIU leaves its sockets
-// in repair mode (TCP_REPAIR, tcp(7)): reads and writes fail, and the kernel sends nothing.
+// Gives the TCP sockets of processes back to them where CRIU leaves them in repair mode (TCP_REPAIR, tcp(7)), in which
+// reads and writes fail, and the kernel sends nothing: after a CRIU that was dumping them has died, and after a restore
+// into a user namespace, whose processes have no right to end it.
 #pragma once
 
 #include <sys/types.h>

@@ -31,12 +31,14 @@ class Scene:
         return accepted, there
 
 
-def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",)):
+def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",), edit_more=None):
     def edit(config):
         for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
             held = config["process"]["capabilities"].setdefault(kind, [])
             held += [capability for capability in CAPABILITIES if capability not in held]
         config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 4096, "soft": 4096}]
+        if edit_more:
+            edit_more(config)
 
     container = containers.start(lab, node, name, address, ["/bin/socket_zoo", "--port", str(PORT)],
                                  rootfs=containers.workload_rootfs(), also=also, edit=edit)

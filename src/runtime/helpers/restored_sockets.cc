@@ -27,6 +27,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/helpers/restored_userns.h"
+
 namespace {
 
 constexpr int kRepair = 19, kRepairOptions = 22, kRepairWindow = 29;  // linux/tcp.h: TCP_REPAIR…
@@ -109,7 +111,12 @@ __attribute__((visibility("default"))) int setsockopt(int fd, int level, int opt
     }
     if (option == kRepairWindow && length >= sizeof(Window)) peer_window = static_cast<const Window*>(value)->snd_wnd;
   }
-  return static_cast<int>(syscall(SYS_setsockopt, fd, level, option, value, length));
+  const long result = syscall(SYS_setsockopt, fd, level, option, value, length);
+  if (result != 0 && userns::was_refused()) {
+    if (level == IPPROTO_TCP && option == kRepair) return userns::set_tcp_repair(fd, *static_cast<const int*>(value));
+    if (level == SOL_SOCKET && option == SO_MARK && is_criu_raw_socket(fd)) return 0;  // it came with its mark
+  }
+  return static_cast<int>(result);
 }
 
 __attribute__((visibility("default"))) ssize_t sendto(int fd, const void* data, size_t size, int flags,
