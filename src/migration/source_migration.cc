@@ -216,7 +216,7 @@ control::Tracking SourceMigration::tracking_asked() const {
   return asked == control::TRACKING_AUTO ? host_.tracking : asked;
 }
 
-// Without the lens CRIU dumps all shared memory; in a user namespace it restores it.
+// Without the lens CRIU dumps all shared memory; in a user namespace what restores it cannot ask for it.
 Step<> SourceMigration::prepare_files() {
   FileSending::Settings settings{.first_process = facts_.container.pid,
                                  .cgroup = facts_.container.freezer_cgroup,
