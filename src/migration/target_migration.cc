@@ -721,7 +721,8 @@ void TargetMigration::leave_here() {
   bridge_.reset();
   receiving_.reset();
   drop_memory();
-  tmpfs_.reset();
+  object_door_.reset();
+  files_.reset();
   streams_.reset();
   work_->keep();
   set_state(State::kLeft);
