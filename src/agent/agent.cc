@@ -64,6 +64,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.criu = find_program(config.runtime.criu, "criu", kBootstrapCriu);
   host.stream_keeper = helpers / "stream_keeper";
   host.memory_keeper = helpers / "memory_keeper";
+  host.attacher = helpers / "attacher";
   host.lens = helpers / "lens.so";
   host.run_directory = config.agent.run_dir;
   host.journal = kJournal;

@@ -26,6 +26,7 @@ struct Host {
   std::filesystem::path criu;
   std::filesystem::path stream_keeper;  // the helper program
   std::filesystem::path memory_keeper;  // the helper program
+  std::filesystem::path attacher;       // the helper program
   std::filesystem::path lens;           // the library that is preloaded into criu
   std::filesystem::path run_directory;  // on a tmpfs; migrations work in directories below it
   std::filesystem::path stream_log_directory;

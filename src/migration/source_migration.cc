@@ -209,6 +209,7 @@ Step<> SourceMigration::prepare_memory() {
                                       .standstill = &*standstill_,
                                       .first_process = facts_.container.pid,
                                       .memory_bytes = facts_.memory_bytes,
+                                      .attacher = host_.attacher,
                                       .listener = &listener_,
                                       .cancelled = &cancelled_});
   if (!memory) return failed_here("prepare", std::move(memory.error()));
