@@ -72,6 +72,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.bridge = config.network.bridge;
   host.data_encryption = config.agent.data_encryption;
   host.image_bytes_max = config.limits.image_bytes_max;
+  host.bandwidth = std::make_shared<RateLimit>(config.limits.bandwidth_max);
   host.step_timeout = config.limits.step_timeout;
   host.idle_timeout = config.limits.idle_timeout;
   host.tracking = tracking_of(config.memory.tracking);

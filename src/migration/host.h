@@ -17,6 +17,7 @@
 #include "network/cni.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
+#include "transport/rate_limit.h"
 
 namespace godwit {
 
@@ -35,6 +36,7 @@ struct Host {
   bool data_encryption = true;
   control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
   uint64_t image_bytes_max = 0;                         // one arriving migration's images
+  std::shared_ptr<RateLimit> bandwidth = std::make_shared<RateLimit>(0);  // of all that leaves
   std::chrono::milliseconds step_timeout{60'000};       // each wait for a peer, runC or CRIU
   std::chrono::milliseconds idle_timeout{20'000};       // a data connection without progress
   network::HoldBounds hold;

@@ -364,7 +364,7 @@ Step<> SourceMigration::open_connections() {
     std::lock_guard lock(mutex_);
     sending_ = std::move(sending);
   }
-  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max());
+  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max(), host_.bandwidth);
   if (memory_)
     if (auto step = open_page_connections(limit); !step) return step;
   return files_ ? open_file_connection(limit) : Step<>();
