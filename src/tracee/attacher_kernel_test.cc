@@ -1,6 +1,4 @@
 // The agent side is killed at each step of what the attacher does to a process: the process is as before.
-#include "tracee/attacher.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/userfaultfd.h>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "base/test_support.h"
+#include "tracee/attacher.h"
 #include "tracee/remote_userfaultfd.h"
 #include "tracee/test_process.h"
 
@@ -92,7 +91,10 @@ bool kill_after(int steps, pid_t victim, const Board& board) {
     ::kill(agent.pid(), SIGKILL);
     (void)agent.wait();
   };
-  std::thread([&] { killed = step_through(attacher, steps, [&] { board[kGo] = 1; }, kill_agent); }).join();
+  std::thread([&] {
+    killed = step_through(
+        attacher, steps, [&] { board[kGo] = 1; }, kill_agent);
+  }).join();
   EXPECT_TRUE(await([&] { return has_ended(attacher); }));
   return killed;
 }

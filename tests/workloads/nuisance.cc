@@ -60,7 +60,7 @@ bool end_threads() {
 // Names of processes, files and mappings that look like other text of /proc.
 bool change_names() {
   static const char* const kNames[] = {"x) R 1 1 1 0 -1", "\nTracerPid:\t9\n", "a (deleted)", "\\012VmFlags: lo", " ",
-                                       "\xff\xfe\n\n", "State:\tZ"};
+                                       "\xff\xfe\n\n",    "State:\tZ"};
   for (const char* name : kNames) {
     prctl(PR_SET_NAME, name);
     const std::string path = std::string("/dev/shm/") + name + "\n7f0000000000-7f0000001000 rw-p 00000000 00:00 0";
@@ -152,9 +152,9 @@ bool trace_a_child() {
 }
 
 const std::map<std::string, bool (*)()>& kinds() {
-  static const std::map<std::string, bool (*)()> all = {{"forks", fork_on}, {"exits", end_threads},
+  static const std::map<std::string, bool (*)()> all = {{"forks", fork_on},      {"exits", end_threads},
                                                         {"names", change_names}, {"vdso", move_vdso},
-                                                        {"full", fill_up}, {"traces", trace_a_child}};
+                                                        {"full", fill_up},       {"traces", trace_a_child}};
   return all;
 }
 
