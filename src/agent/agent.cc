@@ -75,6 +75,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
                 .peers = names_of(config),
                 .allow_plain = !config.agent.data_encryption,
                 .idle_limit = config.limits.idle_timeout};
+  host.attacher = helpers / "attacher";
   host.lens = helpers / "lens.so";
   host.run_directory = config.agent.run_dir;
   host.journal = kJournal;
@@ -82,6 +83,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.bridge = config.network.bridge;
   host.data_encryption = config.agent.data_encryption;
   host.image_bytes_max = config.limits.image_bytes_max;
+  host.bandwidth = std::make_shared<RateLimit>(config.limits.bandwidth_max);
   host.step_timeout = config.limits.step_timeout;
   host.idle_timeout = config.limits.idle_timeout;
   host.tracking = tracking_of(config.memory.tracking);

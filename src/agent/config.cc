@@ -154,6 +154,7 @@ const std::vector<Rule>& rules() {
       {"limits", "idle_timeout_s",
        IntegerRule{[](Config& c, int64_t s) { c.limits.idle_timeout = std::chrono::seconds(s); }, 20, 1, 86400}},
       {"limits", "image_bytes_max", GODWIT_INTEGER(limits.image_bytes_max, 16384 * kMiB, kMiB, int64_t{1} << 40)},
+      {"limits", "bandwidth_max", GODWIT_INTEGER(limits.bandwidth_max, 0, 0, int64_t{1} << 40)},
   };
   return table;
 }

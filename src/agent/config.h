@@ -74,6 +74,7 @@ struct Config {
     std::chrono::seconds step_timeout;  // for each step that waits for a peer, runc or CRIU
     std::chrono::seconds idle_timeout;  // a data connection may go without progress
     uint64_t image_bytes_max = 0;       // bytes in run_dir of one arriving migration
+    uint64_t bandwidth_max = 0;         // bytes per second of memory and files of all that leave; 0: no limit
   } limits;
 };
 

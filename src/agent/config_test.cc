@@ -71,6 +71,7 @@ migrations_max = 3
 step_timeout_s = 4
 idle_timeout_s = 5
 image_bytes_max = 6000000
+bandwidth_max = 7000000
 )",
                              "godwit.toml");
   ASSERT_TRUE(config) << config.error().text();
@@ -99,6 +100,7 @@ image_bytes_max = 6000000
   EXPECT_EQ(config->limits.step_timeout, std::chrono::seconds(4));
   EXPECT_EQ(config->limits.idle_timeout, std::chrono::seconds(5));
   EXPECT_EQ(config->limits.image_bytes_max, 6000000u);
+  EXPECT_EQ(config->limits.bandwidth_max, 7000000u);
 }
 
 TEST(Config, UnknownKeysAreRefusedWithTheirLine) {

@@ -116,7 +116,7 @@ Result<> ContainerMemory::prepare(pid_t pid, Space& space) {
   if (!space.tracker && space.attempts < kAttemptsMax) {
     ++space.attempts;
     TRY(meet(pid, space));
-    auto tracker = attach_tracker(settings_.method, pid);
+    auto tracker = attach_tracker(settings_.method, pid, settings_.open_userfaultfd);
     if (tracker) space.tracker = std::move(*tracker);
     if (!tracker) log::warn("process {} is not tracked: {}", pid, tracker.error().text());
   }

@@ -48,6 +48,7 @@ class ContainerMemory {
   struct Settings {
     std::function<Result<std::vector<pid_t>>()> processes;  // of the container, now
     Tracking method = Tracking::kNone;
+    OpenUserfaultfd open_userfaultfd = open_userfaultfd_of;
     // Stop all processes for a moment, and let them go on. Without them new mappings are begun with while they run, and
     // there is no tracking by soft-dirty bits.
     std::function<Result<>()> hold_still = nullptr;

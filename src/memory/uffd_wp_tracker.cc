@@ -36,8 +36,8 @@ Error another_address_space() { return Error("the process has another address sp
 
 }  // namespace
 
-Result<std::unique_ptr<WriteTracker>> UffdWpTracker::attach(pid_t pid) {
-  TRY_ASSIGN(ScopedFd uffd, open_userfaultfd_of(pid, Clock::now() + kStopsWithin));
+Result<std::unique_ptr<WriteTracker>> UffdWpTracker::attach(pid_t pid, const OpenUserfaultfd& open) {
+  TRY_ASSIGN(ScopedFd uffd, open(pid, Clock::now() + kStopsWithin));
   uffdio_api api{};
   api.api = UFFD_API;
   api.features = kFeatureWpAsync;

@@ -15,7 +15,7 @@ namespace godwit {
 class UffdWpTracker : public WriteTracker {
  public:
   // Stops PID for a moment.
-  static Result<std::unique_ptr<WriteTracker>> attach(pid_t pid);
+  static Result<std::unique_ptr<WriteTracker>> attach(pid_t pid, const OpenUserfaultfd& open = open_userfaultfd_of);
 
   void begin_with(const std::vector<Mapping>& owned) override;
   Result<PageRanges> take_written(const std::vector<Mapping>& owned) override;

@@ -117,8 +117,8 @@ Tracking probe_tracking() {
   return Tracking::kNone;
 }
 
-Result<std::unique_ptr<WriteTracker>> attach_tracker(Tracking kind, pid_t pid) {
-  if (kind == Tracking::kUffdWp) return UffdWpTracker::attach(pid);
+Result<std::unique_ptr<WriteTracker>> attach_tracker(Tracking kind, pid_t pid, const OpenUserfaultfd& open) {
+  if (kind == Tracking::kUffdWp) return UffdWpTracker::attach(pid, open);
   if (kind == Tracking::kSoftDirty) return SoftDirtyTracker::attach(pid);
   return fail(std::string("no tracking by ") + tracking_name(kind));
 }

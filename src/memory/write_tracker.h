@@ -4,14 +4,17 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "base/page.h"
 #include "base/result.h"
+#include "base/scoped_fd.h"
 #include "kernel/memory_maps.h"
 #include "kernel/pagemap_scan.h"
+#include "tracee/remote_userfaultfd.h"
 
 namespace godwit {
 
@@ -44,8 +47,12 @@ class WriteTracker {
   virtual bool known_unguarded() const { return false; }
 };
 
-// May stop the process, for less than a millisecond. KIND is not kNone.
-Result<std::unique_ptr<WriteTracker>> attach_tracker(Tracking kind, pid_t pid);
+// How a tracker gets a userfaultfd of a process; what it calls may stop that for less than a millisecond.
+using OpenUserfaultfd = std::function<Result<ScopedFd>(pid_t pid, Deadline deadline)>;
+
+// KIND is not kNone. OPEN of this process itself is for processes that may be lost: tracee/attacher.h.
+Result<std::unique_ptr<WriteTracker>> attach_tracker(Tracking kind, pid_t pid,
+                                                     const OpenUserfaultfd& open = open_userfaultfd_of);
 
 // Pages of OWNED that have content.
 Result<PageRanges> find_populated(const PagemapScan& scan, const std::vector<Mapping>& owned);

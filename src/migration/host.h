@@ -18,6 +18,7 @@
 #include "network/cni.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
+#include "transport/rate_limit.h"
 
 namespace godwit {
 
@@ -27,16 +28,18 @@ struct Host {
   std::filesystem::path criu;
   std::filesystem::path stream_keeper;  // the helper program
   PagerSettings pager;                  // the program, and what it is told
+  std::filesystem::path attacher;       // the helper program
   std::filesystem::path lens;           // the library that is preloaded into criu
   std::filesystem::path run_directory;  // on a tmpfs; migrations work in directories below it
   std::filesystem::path stream_log_directory;
   std::filesystem::path journal;  // directory, on a disk: migration/journal.h
   std::string bridge;             // target: empty means the source's name for it
   bool data_encryption = true;
-  control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
-  uint64_t image_bytes_max = 0;                         // one arriving migration's images
-  std::chrono::milliseconds step_timeout{60'000};       // each wait for a peer, runC or CRIU
-  std::chrono::milliseconds idle_timeout{20'000};       // a data connection without progress
+  control::Tracking tracking = control::TRACKING_AUTO;                    // source: for migrations that name none
+  uint64_t image_bytes_max = 0;                                           // one arriving migration's images
+  std::shared_ptr<RateLimit> bandwidth = std::make_shared<RateLimit>(0);  // of all that leaves
+  std::chrono::milliseconds step_timeout{60'000};                         // each wait for a peer, runC or CRIU
+  std::chrono::milliseconds idle_timeout{20'000};                         // a data connection without progress
   network::HoldBounds hold;
   std::map<std::string, std::string> links;  // bridges and macvlan parents: name on other hosts to name here
   HookPrograms hooks;

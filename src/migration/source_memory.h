@@ -25,6 +25,7 @@
 #include "migration/page_sending.h"
 #include "migration/progress.h"
 #include "migration/standstill.h"
+#include "tracee/attacher.h"
 
 namespace godwit {
 
@@ -35,7 +36,8 @@ class SourceMemory {
     std::filesystem::path cgroup;      // whose processes it is about, in the freezer hierarchy
     Standstill* standstill = nullptr;  // of that cgroup
     pid_t first_process = 0;
-    uint64_t memory_bytes = 0;  // resident, before
+    uint64_t memory_bytes = 0;       // resident, before
+    std::filesystem::path attacher;  // the helper program
     ProgressListener* listener = nullptr;
     const std::atomic<bool>* cancelled = nullptr;
   };
@@ -96,6 +98,7 @@ class SourceMemory {
   Tracking tracking_ = Tracking::kNone;
   bool asked_for_rounds_ = false;
   std::vector<std::string> notes_;
+  std::unique_ptr<Attacher> attacher_;
   std::unique_ptr<ContainerMemory> memory_;
   std::unique_ptr<PageSending> sending_;
   CpuThrottle throttle_;

@@ -203,6 +203,7 @@ Step<> SourceMigration::prepare_memory() {
                                       .standstill = &*standstill_,
                                       .first_process = facts_.container.pid,
                                       .memory_bytes = facts_.memory_bytes,
+                                      .attacher = host_.attacher,
                                       .listener = &listener_,
                                       .cancelled = &cancelled_});
   if (!memory) return failed_here("prepare", std::move(memory.error()));
@@ -355,7 +356,7 @@ Step<> SourceMigration::open_connections() {
     std::lock_guard lock(mutex_);
     sending_ = std::move(sending);
   }
-  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max());
+  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max(), host_.bandwidth);
   if (memory_)
     if (auto step = open_page_connections(limit); !step) return step;
   return files_ ? open_file_connection(limit) : Step<>();

@@ -113,8 +113,8 @@ Result<> SourceRecovery::answer_requests(const peer::Resume& where) {
                           .token = where.data_token()};
   TRY_ASSIGN(auto connection, DataConnection::connect(*tls_, where.data_address(), record_.facts.peer, hello,
                                                       Clock::now() + kAnswersWithin));
-  answering_ = std::make_unique<PageAnswering>(std::move(connection), processes,
-                                               std::make_shared<RateLimit>(record_.facts.bandwidth_max));
+  answering_ = std::make_unique<PageAnswering>(
+      std::move(connection), processes, std::make_shared<RateLimit>(record_.facts.bandwidth_max, host_.bandwidth));
   return {};
 }
 

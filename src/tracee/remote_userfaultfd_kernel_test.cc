@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/test_support.h"
+#include "kernel/memory_maps.h"
 #include "tracee/remote_userfaultfd.h"
 #include "tracee/test_process.h"
 
@@ -386,6 +387,108 @@ TEST(RemoteUserfaultfd, OneThatHandlesItsCallsItselfIsAnErrorAndGoesOn) {
   EXPECT_TRUE(await([&] { return board[kCount] > count; }));
   board[kGo] = 1;
   EXPECT_EQ(process.wait(), 0);
+}
+
+// --- Processes that fight back -------------------------------------------------------------------------------------
+
+// Without the vdso, as it may be away.
+void count_to_the_end(const Board& board) {
+  while (board[kGo] == 0)
+    if (board[kCount].fetch_add(1) % 20000 == 0) ::usleep(100);
+}
+
+TEST(RemoteUserfaultfd, OneThatMovesItsVdsoAllTheTimeGoesOn) {
+  Board board;
+  const auto mappings = must(read_maps(::getpid()));  // a child has it at the same place
+  const auto vdso = std::ranges::find(mappings, "[vdso]", &Mapping::name);
+  if (vdso == mappings.end()) GTEST_SKIP() << "there is no vdso";
+  const size_t bytes = vdso->end - vdso->start;
+  TestProcess process([&] {
+    std::thread([&] {
+      void* const home = reinterpret_cast<void*>(vdso->start.value);
+      void* const away = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      while (board[kGo] == 0) {
+        if (::mremap(home, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, away) != away) board[kResult] = 1;
+        ::usleep(10);
+        if (::mremap(away, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, home) != home) board[kResult] = 1;
+        board[kReady] = 1;
+        ::usleep(10);
+      }
+    }).detach();
+    count_to_the_end(board);
+    ::_exit(0);
+  });
+  ASSERT_TRUE(await([&] { return board[kReady] == 1; }));
+  int taken = 0;
+  for (int i = 0; i < 100; ++i) {
+    if (open_userfaultfd_of(process.pid(), in_ms(5000))) ++taken;
+    ASSERT_NE(process.state(), 'Z') << "after " << i;
+  }
+  std::printf("%d of 100 were taken\n", taken);
+  EXPECT_EQ(board[kResult], 0U);
+  const uint64_t count = board[kCount];
+  EXPECT_TRUE(await([&] { return board[kCount] > count; }));
+  EXPECT_EQ(status_line(process.pid(), "TracerPid"), "0");
+  board[kGo] = 1;
+  EXPECT_EQ(process.wait(), 0);
+}
+
+TEST(RemoteUserfaultfd, OneThatForksWithoutEndIsTakenAndItsChildrenAreOrAreGone) {
+  Board board;
+  TestProcess process([&] {
+    ::signal(SIGCHLD, SIG_IGN);
+    while (board[kGo] == 0) {
+      const pid_t child = ::fork();
+      if (child == 0) ::_exit(0);
+      if (child > 0) board[kReady] = static_cast<uint64_t>(child);
+      board[kCount].fetch_add(child > 0 ? 1 : 0);
+    }
+  });
+  ASSERT_TRUE(await([&] { return board[kCount] > 10; }));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_TRUE(open_userfaultfd_of(process.pid(), in_ms(5000)));
+    (void)open_userfaultfd_of(static_cast<pid_t>(board[kReady].load()), in_ms(5000));
+  }
+  const uint64_t count = board[kCount];
+  EXPECT_TRUE(await([&] { return board[kCount] > count; }));
+  board[kGo] = 1;
+  EXPECT_EQ(process.wait(), 0);
+}
+
+TEST(RemoteUserfaultfd, OneThatIsTracedByItsChildIsAnErrorAndGoesOn) {
+  Board board;
+  TestProcess process([&] {
+    const pid_t self = ::getpid();
+    if (::fork() == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::ptrace(PTRACE_SEIZE, self, 0, 0) == 0) board[kReady] = 1;
+      for (int status = 0; ::waitpid(self, &status, __WALL) > 0;)  // lets it go on, wherever it stops
+        (void)::ptrace(PTRACE_CONT, self, 0, 0);
+      ::_exit(0);
+    }
+    count_to_the_end(board);
+  });
+  ASSERT_TRUE(await([&] { return board[kReady] == 1; }));
+  for (int i = 0; i < 50; ++i) {
+    auto uffd = open_userfaultfd_of(process.pid(), in_ms(5000));
+    ASSERT_FALSE(uffd);
+    EXPECT_EQ(uffd.error().code(), EPERM);
+  }
+  const uint64_t count = board[kCount];
+  EXPECT_TRUE(await([&] { return board[kCount] > count; }));
+  board[kGo] = 1;
+}
+
+TEST(RemoteUserfaultfd, OneThatExecutesProgramsAllTheTimeGoesOn) {
+  constexpr const char* kEndless = "exec sh -c \"$0\" \"$0\"";
+  TestProcess process([&] { ::execlp("sh", "sh", "-c", kEndless, kEndless, nullptr); });
+  int taken = 0;
+  for (int i = 0; i < 100; ++i) {
+    if (open_userfaultfd_of(process.pid(), in_ms(5000))) ++taken;
+    ASSERT_NE(process.state(), 'Z') << "after " << i;
+  }
+  std::printf("%d of 100 were taken\n", taken);
+  EXPECT_GT(taken, 0);
 }
 
 TEST(RemoteUserfaultfd, ATracedProcessIsAnErrorAndLeftAlone) {

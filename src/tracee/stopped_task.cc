@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <linux/rseq.h>
+#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -29,6 +30,15 @@ constexpr int kWordBytes = 8;
 
 bool is_event_stop(int status) { return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP; }
 bool is_syscall_stop(int status) { return WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80); }
+
+// A fault of the thread's own, and no signal that somebody has sent.
+bool is_fault(pid_t thread, int status) {
+  if (status >> 16 != 0) return false;
+  const int signal = WSTOPSIG(status);
+  if (signal != SIGSEGV && signal != SIGBUS && signal != SIGILL && signal != SIGTRAP && signal != SIGFPE) return false;
+  siginfo_t info{};
+  return ::ptrace(PTRACE_GETSIGINFO, thread, 0, &info) == 0 && info.si_code > 0;
+}
 
 // Waits for the next stop of THREAD.
 Result<int> await_stop(pid_t thread, Deadline deadline) {
@@ -209,6 +219,8 @@ Result<> StoppedTask::step_to_syscall_stop() {
     if (::ptrace(PTRACE_SYSCALL, thread_, 0, signal) != 0) return fail_errno("PTRACE_SYSCALL");
     TRY_ASSIGN(const int status, await_stop(thread_, Clock::now() + kEndsWithin));
     if (is_syscall_stop(status)) return {};
+    // Another thread of its has taken the vdso away. Not delivered, the fault has never been.
+    if (is_fault(thread_, status)) return fail(Error("the process has moved its vdso", EFAULT));
     signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;  // SIGSTOP, which cannot be kept away
   }
 }

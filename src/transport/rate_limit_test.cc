@@ -37,6 +37,37 @@ TEST(RateLimit, WhatWentAtOnceDelaysWhatFollows) {
   EXPECT_GE(seconds_since(start), 0.2 - 0.006);
 }
 
+TEST(RateLimit, SeveralTogetherStayBelowTheLimitOfAll) {
+  const auto all = std::make_shared<RateLimit>(100'000'000);
+  RateLimit unlimited(0, all), high(90'000'000, all);
+  const auto start = Clock::now();
+  std::vector<std::jthread> senders;
+  for (RateLimit* limit : {&unlimited, &high})
+    senders.emplace_back([=] {
+      for (int j = 0; j < 20; ++j) limit->take(1'000'000);
+    });
+  senders.clear();
+  EXPECT_GE(seconds_since(start), 0.4 - 0.006);
+}
+
+TEST(RateLimit, TheLowerOfItsOwnAndThatOfAllHolds) {
+  const auto all = std::make_shared<RateLimit>(1'000'000'000);
+  RateLimit low(100'000'000, all);
+  const auto start = Clock::now();
+  low.take(20'000'000);
+  low.again()->take(20'000'000);
+  EXPECT_GE(seconds_since(start), 0.4 - 0.012);
+}
+
+TEST(RateLimit, ACancelOfOneIsNoneOfTheOthers) {
+  const auto all = std::make_shared<RateLimit>(100'000'000);
+  RateLimit one(0, all), other(0, all);
+  one.cancel();
+  const auto start = Clock::now();
+  other.take(20'000'000);
+  EXPECT_GE(seconds_since(start), 0.2 - 0.006);
+}
+
 TEST(RateLimit, ACancelEndsTheWait) {
   RateLimit limit(1);
   std::jthread sender([&] { limit.take(1'000'000); });

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.support import http2, leftovers
+from tests.support.agent_setup import configured
 from tests.support.intruder import certificate, connect, is_closed, tls_context
 from tests.support.lab import CLIENT
 
@@ -419,6 +420,103 @@ def test_data_connection_with_the_wrong_token(lab, of_node1):
         with trusted(lab, DATA, of_node1, migration="b" * 16) as connection:
             send(connection, data_hello(migration="b" * 16))
             assert connection.recv(100)[12:14] == b"\1\3"  # as if there were no such migration
+
+
+# --- Peers that are no party of a migration ---------------------------------------------------------------
+
+OUTCOME = "/godwit.peer.Peer/Outcome"
+MIGRATIONS_MAX = 4
+# peer.proto's OutcomeReply
+ONGOING, RUNNING, ABORTED = 1, 2, 3
+DATA_TOKEN, RESUME = 6, 4  # fields of HelloReply and of OutcomeReply
+
+
+@pytest.fixture(scope="module")
+def two_peers(one_lab):
+    """node2 takes containers from node3 as well, a few at a time."""
+    with configured(one_lab, "node2", ("[peers]", f"[limits]\nmigrations_max = {MIGRATIONS_MAX}\n\n"
+                                                  "[peers]\nnode3 = \"10.99.0.2:7410\"")):
+        yield
+
+
+@pytest.fixture
+def of_node3(two_peers, tmp_path):
+    return certificate(tmp_path, "node3")
+
+
+def outcome_request(migration, over=False):
+    return http2.field(1, migration) + http2.field(2, "nobody") + http2.field(3, int(over))
+
+
+@contextlib.contextmanager
+def greeted(lab, directory, node, migration):
+    """A migration that has been greeted, as its call and the answer's fields."""
+    with trusted(lab, CONTROL, directory) as connection:
+        call = http2.Call(connection, MIGRATE)
+        answer = call.ask(hello(node, migration))
+        assert answer[0] == HELLO << 3 | 2, answer
+        yield call, http2.fields(http2.fields(answer)[HELLO])
+
+
+def ask_outcome(lab, directory, migration, over=False):
+    with trusted(lab, CONTROL, directory) as connection:
+        return http2.fields(http2.Call(connection, OUTCOME).ask(outcome_request(migration, over)))
+
+
+def test_token_of_another_peer_is_of_no_use(lab, of_node1, of_node3):
+    migration = "c1" * 8
+    with greeted(lab, of_node1, "node1", migration) as (_, reply):
+        with trusted(lab, DATA, of_node3) as connection:
+            send(connection, data_hello(migration=migration, token=reply[DATA_TOKEN]))
+            assert connection.recv(100)[12:14] == b"\1\3"  # as if there were no such migration
+            assert is_closed(connection)
+
+
+def test_id_of_another_peers_migration_is_taken(lab, of_node1, of_node3):
+    migration = "c2" * 8
+    with greeted(lab, of_node1, "node1", migration) as (call, _):
+        with trusted(lab, CONTROL, of_node3) as connection:
+            assert is_failure(http2.Call(connection, MIGRATE).ask(hello("node3", migration)), "has been used")
+        answer = call.ask(http2.field(PREFLIGHT, b""))  # the first one goes on
+        assert answer[0] == PREFLIGHT << 3 | 2
+
+
+def test_outcome_tells_another_peer_no_token_and_forgets_nothing_at_its_word(lab, of_node1, of_node3):
+    migration = "c3" * 8
+    with greeted(lab, of_node1, "node1", migration):
+        for over in (False, True, False):
+            reply = ask_outcome(lab, of_node3, migration, over)
+            assert reply[1] == ONGOING and RESUME not in reply, reply
+    assert ask_outcome(lab, of_node3, migration, over=True)[1] == ABORTED
+
+
+@samples({"none": "", "path": "../../../etc", "short": ID[:-1], "long": "0" * 10000})
+def test_outcome_of_an_id_that_is_no_id(lab, of_node1, what):
+    with trusted(lab, CONTROL, of_node1) as connection:
+        assert http2.Call(connection, OUTCOME).ask(outcome_request(what)) is None
+
+
+def test_outcome_of_a_container_whose_name_leads_elsewhere(lab, of_node1):
+    with trusted(lab, CONTROL, of_node1) as connection:
+        request = http2.field(1, "c4" * 8) + http2.field(2, "../../../etc")
+        assert http2.fields(http2.Call(connection, OUTCOME).ask(request))[1] == ABORTED
+
+
+def test_peer_that_begins_migrations_without_end_takes_no_more_than_there_are(lab, of_node1, of_node3):
+    """And gives them back with its connections."""
+    with contextlib.ExitStack() as stack:
+        for number in range(MIGRATIONS_MAX):
+            stack.enter_context(greeted(lab, of_node3, "node3", f"{number:016x}"))
+        with trusted(lab, CONTROL, of_node1) as connection:
+            assert is_failure(http2.Call(connection, MIGRATE).ask(hello()), "limits.migrations_max")
+    end = time.monotonic() + 10
+    while True:
+        with trusted(lab, CONTROL, of_node1) as connection:
+            answer = http2.Call(connection, MIGRATE).ask(hello())
+        if answer[0] == HELLO << 3 | 2:
+            break
+        assert time.monotonic() < end, answer
+        time.sleep(0.05)
 
 
 # --- The unix socket --------------------------------------------------------------------------------------

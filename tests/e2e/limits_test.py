@@ -3,8 +3,9 @@
 import pytest
 
 from tests.support import container as containers
+from tests.support.agent_setup import configured
 from tests.support.checker import Checker
-from tests.support.migration import migrate
+from tests.support.migration import begin, migrate
 
 from .conftest import assert_runs_on
 
@@ -45,3 +46,21 @@ def test_bandwidth_is_kept_within_five_percent(lab, keep):
     first = migration.report["rounds"][0]
     rate = first["bytes"] / first["ms"] * 1000 / (1 << 20)
     assert 64 * 0.95 <= rate <= 64 * 1.05, first
+
+
+def test_bandwidth_of_the_host_is_shared_by_what_leaves_it(lab, keep):
+    checkers = [keep(containers.start_checker(lab, "node1", "page_checker", name=name, address=address,
+                                              bytes=64 << 20, rate=1 << 20))
+                for name, address in (("first", "10.99.2.14"), ("second", "10.99.2.15"))]
+    options = ["--compress", "none", "--rounds-max", "1"]
+    with configured(lab, "node1", ("[network]", f"[limits]\nbandwidth_max = {48 << 20}\n\n[network]")):
+        with begin(lab, checkers[0], "node2", mode="precopy", options=options) as first:
+            with begin(lab, checkers[1], "node2", mode="precopy", options=[*options, "--bandwidth-max", "1GB/s"]) as second:
+                migrations = [first.result(), second.result()]
+    assert all(migration.migrated for migration in migrations), [migration.why() for migration in migrations]
+    rounds = [migration.report["rounds"][0] for migration in migrations]
+    together = sum(entry["bytes"] for entry in rounds) / max(entry["ms"] for entry in rounds) * 1000 / (1 << 20)
+    assert 48 * 0.5 <= together <= 48 * 1.05, rounds
+    for checker in checkers:
+        with Checker(lab, checker) as memory:
+            memory.assert_right()

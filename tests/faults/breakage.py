@@ -11,8 +11,10 @@ from tests.support import container as containers
 from tests.support import processes
 from tests.support.migration import begin
 
+from . import clocks
 from .scene import drop_packets
 
+LAG_S = 0.4  # a TCP connection tries again twice meanwhile
 MOMENT_S = 2  # shorter than whatever counts as a loss (10 s)
 OTHER = {"node1": "node2", "node2": "node1"}
 
@@ -71,6 +73,16 @@ def pass_time(scene, seconds=MOMENT_S):
     scene.lab.exec("client", "sleep", str(seconds))
 
 
+def clock_jumps(node, seconds):
+    """The wall clock of the agent, and of nothing else."""
+    def fault(scene):
+        scene.until_end(clocks.set_off, node, 0)
+        clocks.set_off(node, seconds)
+        scene.go_on()
+        scene.await_end()
+    return fault
+
+
 # --- The link
 
 def _cut_side(scene):
@@ -118,6 +130,22 @@ def slow(scene):
     scene.go_on()
     pass_time(scene)
     scene.lab.link("node2", "--rate", "off")
+
+
+def connections_lag(scene):
+    """One data connection after the other loses all for a moment, while the others go on: what was sent over several
+    arrives in another order."""
+    said = scene.lab.exec("node1", "ss", "-tnH", "state", "established", f"dst {agent_address('node2')}:7411").stdout
+    ports = [line.split()[2].rpartition(":")[2] for line in said.splitlines()]
+    assert ports, said
+    scene.go_on()
+    for port in ports:
+        mend = drop_packets(scene.lab, "node1", "output", f"tcp sport {port}")
+        try:
+            pass_time(scene, LAG_S)
+        finally:
+            mend()
+    scene.await_end()
 
 
 # --- Space

@@ -11,7 +11,7 @@ from tests.e2e.conftest import keep, pytest_runtest_makereport, without_agents  
 from tests.support import leftovers  # noqa: E402
 from tests.support.lab import CLIENT, Lab  # noqa: E402
 
-from . import gates  # noqa: E402
+from . import clocks, gates  # noqa: E402
 
 
 def pytest_configure(config):
@@ -35,6 +35,7 @@ def _step(item):
 
 @pytest.fixture(scope="session")
 def one_lab():
+    clocks.put_up()
     with Lab.up(hosts=3, agents=False) as lab:
         gates.put_up(lab)
         for node in lab.nodes:

@@ -66,6 +66,10 @@ class Scene:
             return any(has in path.read_text() for path in self.lab.root(node).glob(pattern))
         await_that(there, f"'{has}' in {pattern} on {node}")
 
+    def await_end(self):
+        """Of the migration, in whatever way."""
+        self.ongoing.result()
+
     def await_loss(self):
         """Until the migration has noticed that the link is lost: it asks, waits for the link, or is over."""
         self.ongoing.await_phase_or_end("outcome", "postcopy-paused")
