@@ -32,6 +32,7 @@
 #include "runtime/criu_bridge.h"
 #include "runtime/object_door.h"
 #include "runtime/oci_spec.h"
+#include "runtime/socket_states.h"
 #include "runtime/streams.h"
 
 namespace godwit {
@@ -99,6 +100,9 @@ class TargetMigration {
   void go_on_announcing();
   Result<> await_restored();
   Result<> check_objects() const;
+  Result<> restore_socket_states();
+  Result<> deliver_unread();
+  void announce_groups();
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;
@@ -136,6 +140,7 @@ class TargetMigration {
   std::unique_ptr<TargetMemory> memory_;       // none if memory comes with CRIU's images; set before kPrepared
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
+  std::optional<SocketRestoring> sockets_;     // until they may be used
   std::optional<JournalRecord> journal_;
   UndoList undo_;
   std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy
