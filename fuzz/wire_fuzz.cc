@@ -5,6 +5,7 @@
 #include "wire/frame.h"
 #include "wire/hello.h"
 #include "wire/page_runs.h"
+#include "wire/preamble.h"
 
 using namespace godwit;
 using fuzz::require;
@@ -40,6 +41,14 @@ GODWIT_FUZZ_TARGET(hello) {
   }
   if (auto ack = wire::decode_hello_ack(input))
     require(wire::decode_hello_ack(wire::encode_hello_ack(*ack)).has_value(), "an answer is accepted again");
+}
+
+GODWIT_FUZZ_TARGET(preamble) {
+  auto preamble = wire::decode_preamble(input);
+  if (!preamble || preamble->version_major != wire::kDataVersionMajor) return;
+  auto again = wire::encode_preamble(*preamble);
+  require(again.has_value(), "what was accepted can be said");
+  require(again->substr(0, 14) == input.substr(0, 14) && again->substr(16) == input.substr(16), "and is the same");
 }
 
 GODWIT_FUZZ_TARGET(image_name) {

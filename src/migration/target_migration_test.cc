@@ -62,7 +62,7 @@ TEST_F(TargetMigrationTest, AnotherMajorIsRefusedAndAnotherMinorIsNot) {
   EXPECT_EQ(answer_to(message), "");
   message.mutable_hello()->set_version_major(wire::kProtocolMajor + 1);
   message.mutable_hello()->set_software("7.0");
-  EXPECT_THAT(answer_to(message), HasSubstr("(godwit 7.0) speaks protocol 2.5"));
+  EXPECT_THAT(answer_to(message), HasSubstr("(godwit 7.0) speaks protocol 3.5"));
   EXPECT_THAT(answer_to(message), HasSubstr("majors must be equal"));
 }
 

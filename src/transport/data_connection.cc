@@ -10,6 +10,7 @@
 
 #include "base/log.h"  // fmt
 #include "transport/socket.h"
+#include "wire/preamble.h"
 
 namespace godwit {
 
@@ -52,7 +53,8 @@ Result<std::unique_ptr<DataConnection>> DataConnection::connect(const TlsContext
                                                                 Deadline deadline) {
   const std::string doing = "data connection to " + peer_name;
   TRY_ASSIGN(const std::string hello_bytes, wire::encode_hello(hello));
-  auto tls = TlsConnection::connect(context, address, peer_name, deadline);
+  TRY_ASSIGN(const std::string preamble, wire::encode_preamble(wire::preamble_of(hello)));
+  auto tls = TlsConnection::connect(context, address, peer_name, deadline, preamble);
   if (!tls) return fail(std::move(tls.error()).during(doing));
   auto ack = exchange_hello(**tls, hello_bytes, deadline);
   if (!ack) return fail(std::move(ack.error()).during(doing));

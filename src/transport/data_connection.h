@@ -1,8 +1,8 @@
 // A data connection: the bulk path of a migration, from source to target, beside the control
 // connection.
 //
-// It opens under mutually verified TLS 1.3 (transport/tls.h) with Hello and HelloAck
-// (wire/hello.h). If both hosts' configurations allow it, the same socket then goes on without TLS:
+// It opens with a plain preamble (wire/preamble.h), then under mutually verified TLS 1.3 (transport/tls.h) with Hello
+// and HelloAck (wire/hello.h). If both hosts' configurations allow it, the same socket then goes on without TLS:
 // tickets and read-ahead are off and the source is silent between Hello and HelloAck, so OpenSSL
 // holds no byte that belongs to the plain part.
 //
@@ -40,7 +40,7 @@ class DataConnection {
                                                          const std::string& peer_name, const wire::Hello& hello,
                                                          Deadline deadline);
 
-  // Target side: DataListener makes it, once HelloAck is sent.
+  // Target side: DataHandshakes makes it, once HelloAck is sent.
   DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name, wire::Hello hello, bool plain);
 
   // Sends the parts in order, as one stream of bytes, without copying them together where that

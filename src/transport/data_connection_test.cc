@@ -182,7 +182,7 @@ TEST(DataConnectionRefused, AnotherMajorVersionIsTold) {
   auto source = target.connect(hello);
   ASSERT_FALSE(source);
   EXPECT_EQ(source.error().text(),
-            "data connection to node2: it speaks version 1.0 of the data protocol, this host 9.0");
+            "data connection to node2: it speaks version 2.0 of the data protocol, this host 9.0");
 }
 
 TEST(DataConnectionRefused, AnotherMinorVersionIsNoReason) {

@@ -1,66 +1,20 @@
-// Accepts data connections on the target: handshake, Hello, and a claim by whoever waits for it.
-//
-// Strangers can reach this port. Until a connection is authenticated and claimed it costs one of a
-// bounded number of threads for a bounded time and a few kB; whatever it sends, it is closed and
-// counted, nothing else.
+// Accepts data connections on the target. Strangers can reach this port: transport/data_handshakes.h.
 #pragma once
 
-#include <condition_variable>
-#include <cstdint>
-#include <expected>
-#include <functional>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <string_view>
 #include <thread>
-#include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "base/scoped_fd.h"
-#include "transport/data_connection.h"
-#include "transport/tls.h"
-#include "wire/hello.h"
+#include "transport/data_handshakes.h"
 
 namespace godwit {
 
-// Compares in a time that does not depend on where A and B differ (their lengths are not secret).
-bool equal_secret(std::string_view a, std::string_view b);
-
-// Takes a connection over. Called on a handshake thread after HelloAck is sent; must hand over and
-// return, and must not call DataListener::stop.
-using DataHandler = std::function<void(std::unique_ptr<DataConnection>)>;
-
-// Decides whom a Hello belongs to; PEER_NAMES are the SAN DNS names of the (authenticated, allowed)
-// peer. Called from several threads at once. The owner compares migration and token, with
-// equal_secret, and checks that the peer is the source of that migration.
-using DataClaim = std::function<std::expected<DataHandler, wire::Refusal>(const wire::Hello& hello,
-                                                                          const std::vector<std::string>& peer_names)>;
-
-struct DataListenerOptions {
-  std::string address{};               // host:port to listen at; port 0 picks a free one
-  AllowedPeers allowed{};              // the configuration's [peers]
-  bool allow_plain = false;            // this host's data_encryption = false
-  int handshakes_max = 32;             // at once; more than any burst of migrations opens in the time of one
-  milliseconds handshake_limit{5000};  // TLS and Hello: two round trips and a few ms of arithmetic
-  milliseconds slot_wait{500};         // how long an accepted connection waits for a handshake slot; then it is closed
-  milliseconds idle_limit = kIdleLimitDefault;  // of the connections made
-};
-
-// Connections seen since the start, by fate.
-struct DataListenerCounts {
-  uint64_t accepted = 0;  // by TCP
-  uint64_t claimed = 0;   // handed to an owner
-  uint64_t rejected = 0;  // bad handshake, garbage, time-out, name not allowed, version
-  uint64_t refused = 0;   // proper, but nobody claimed it
-  uint64_t overflow = 0;  // closed for want of a slot
-};
-
 class DataListener {
  public:
-  static Result<std::unique_ptr<DataListener>> start(TlsContext context, DataListenerOptions options, DataClaim claim);
+  static Result<std::unique_ptr<DataListener>> start(TlsContext context, DataListenerOptions options, DataClaim claim,
+                                                     DataRoute route = nullptr);
   DataListener(const DataListener&) = delete;
   DataListener& operator=(const DataListener&) = delete;
   ~DataListener();  // as stop()
@@ -71,35 +25,17 @@ class DataListener {
 
   // Where it listens, with the real port.
   const std::string& address() const { return address_; }
-  DataListenerCounts counts() const;
+  DataListenerCounts counts() const { return handshakes_.counts(); }
 
  private:
-  struct Handshake;
-  DataListener(TlsContext context, DataListenerOptions options, DataClaim claim, ScopedFd socket, ScopedFd wake);
-
+  DataListener(TlsContext context, DataListenerOptions options, DataClaim claim, DataRoute route, ScopedFd socket,
+               ScopedFd wake);
   void accept_loop();
-  bool wait_for_slot();
-  void start_handshake(ScopedFd socket);
-  void run_handshake(Handshake& handshake);
-  Result<> serve(Handshake& handshake);
-  std::expected<DataHandler, wire::Refusal> judge(const wire::Hello& hello, const TlsConnection& tls);
-  bool hand_over(Handshake& handshake);
-  void join_finished();
-  void count(uint64_t DataListenerCounts::* field);
 
-  TlsContext context_;
-  DataListenerOptions options_;
-  DataClaim claim_;
+  DataHandshakes handshakes_;
   ScopedFd socket_;
   ScopedFd wake_;  // eventfd: stop
   std::string address_;
-
-  mutable std::mutex mutex_;
-  std::condition_variable slot_free_;
-  bool stopping_ = false;
-  int running_ = 0;
-  std::list<std::unique_ptr<Handshake>> handshakes_;
-  DataListenerCounts counts_;
   std::thread acceptor_;
 };
 

@@ -28,6 +28,16 @@ bool closed_within(int fd, int limit_ms) {
   }
 }
 
+std::string preamble(const wire::Hello& hello = test_hello()) {
+  return must(wire::encode_preamble(wire::preamble_of(hello)));
+}
+
+// Past the preamble and TLS.
+std::unique_ptr<TlsConnection> member(const TestTarget& target, const wire::Hello& opening = test_hello()) {
+  return must(
+      TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000), preamble(opening)));
+}
+
 bool works(TestTarget& target) {
   auto source = target.connect();
   if (!source) return false;
@@ -64,6 +74,9 @@ TEST(DataListener, GarbageIsClosedAndCounted) {
       random_bytes(100'000),
       std::string("\x16\x03\x01\xff\xff", 5) + random_bytes(70'000),  // a record that is too long
       *wire::encode_hello(test_hello()),                              // a hello without TLS
+      preamble() + "GET / HTTP/1.1\r\n\r\n",
+      preamble() + std::string("\x16\x03\x01\xff\xff", 5) + random_bytes(70'000),
+      preamble() + *wire::encode_hello(test_hello()),
   };
   for (const std::string& opening : openings) {
     ScopedFd fd = dial(target);
@@ -90,7 +103,9 @@ TEST(DataListener, WhoeverIsSlowIsClosedAtTheLimit) {
   ScopedFd silent = dial(target);
   ScopedFd dripping = dial(target);
   Stopwatch watch;
-  std::string_view opening("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11);
+  ScopedFd without_tls = dial(target);
+  put(without_tls.get(), preamble());
+  const std::string opening = preamble();
   bool closed = false;
   // One byte now and then: progress that must not extend the limit.
   for (size_t i = 0; i < 200 && !closed; ++i) {
@@ -99,13 +114,14 @@ TEST(DataListener, WhoeverIsSlowIsClosedAtTheLimit) {
   }
   EXPECT_TRUE(closed);
   EXPECT_TRUE(closed_within(silent.get(), 2000));
+  EXPECT_TRUE(closed_within(without_tls.get(), 2000));
   EXPECT_LT(watch.ms(), 2000);
   EXPECT_TRUE(works(target));
 }
 
 TEST(DataListener, AMemberThatNeverSaysHelloIsClosedAtTheLimit) {
   TestTarget target({.handshake_limit = milliseconds(200)});
-  auto tls = must(TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000)));
+  auto tls = member(target);
   must(tls->send(wire::encode_hello(test_hello())->substr(0, 63), in_ms(5000)));
   char byte;
   auto received = tls->receive_some(&byte, 1, in_ms(5000));
@@ -117,13 +133,62 @@ TEST(DataListener, AMembersGarbageIsClosed) {
   TestTarget target;
   for (const std::string& opening :
        {std::string(wire::kHelloBytes, 'x'), *wire::encode_hello(test_hello()) + "and more"}) {
-    auto tls = must(TlsConnection::connect(target.node1, target.listener->address(), "node2", in_ms(5000)));
+    auto tls = member(target);
     must(tls->send(opening, in_ms(5000)));
     char byte;
     EXPECT_FALSE(tls->receive_some(&byte, 1, in_ms(5000)));
   }
   EXPECT_TRUE(works(target));
   EXPECT_EQ(target.listener->counts().claimed, 1u);
+}
+
+TEST(DataListener, AHelloThatIsNotWhatTheConnectionBeganAsIsClosed) {
+  TestTarget target;
+  wire::Hello other_channel = test_hello();
+  other_channel.channel = 7;
+  wire::Hello other_migration = test_hello();
+  other_migration.migration_id = "fedcba9876543210";
+  for (const wire::Hello& opening : {other_channel, other_migration}) {
+    auto tls = member(target, opening);
+    must(tls->send(must(wire::encode_hello(test_hello())), in_ms(5000)));
+    char byte;
+    EXPECT_FALSE(tls->receive_some(&byte, 1, in_ms(5000)));
+  }
+  EXPECT_TRUE(works(target));
+}
+
+// As an agent and its migration's pager have it: the one reads the preamble, the other does the handshake.
+TEST(DataListener, WhatIsRoutedElsewhereIsHandshakenThere) {
+  TestTarget target;
+  std::promise<std::unique_ptr<DataConnection>> arrived;
+  DataHandshakes elsewhere(target.certificates.context("node2"), {.allowed = {"node1"}},
+                           [&](const wire::Hello&, const auto&) -> std::expected<DataHandler, wire::Refusal> {
+                             return [&](auto connection) { arrived.set_value(std::move(connection)); };
+                           });
+  auto route = [&](const wire::Preamble& preamble, ScopedFd& socket) {
+    if (preamble.channel == 0) return false;
+    elsewhere.begin(std::move(socket), preamble);
+    return true;
+  };
+  auto claim = [](const wire::Hello&, const auto&) -> std::expected<DataHandler, wire::Refusal> {
+    return std::unexpected(wire::Refusal::kUnknownMigration);
+  };
+  auto listener =
+      must(DataListener::start(target.certificates.context("node2"), {.address = "127.0.0.1:0"}, claim, route));
+  wire::Hello hello = test_hello();
+  hello.channel = 3;
+  auto connect = [&] {
+    return DataConnection::connect(target.node1, listener->address(), "node2", hello, in_ms(10'000));
+  };
+  auto source = must(connect());
+  auto connection = arrived.get_future().get();
+  listener->stop();  // what is elsewhere does not end with it
+  must(source->send({"x"}));
+  char byte = 0;
+  must(connection->receive_exact(&byte, 1));
+  EXPECT_EQ(byte, 'x');
+  EXPECT_EQ(listener->counts().routed, 1u);
+  EXPECT_EQ(elsewhere.counts().claimed, 1u);
 }
 
 TEST(DataListener, StrangersAreRefused) {

@@ -136,6 +136,36 @@ std::string remote_address(int socket) {
   return numeric(address, size);
 }
 
+Result<> send_all(int socket, std::string_view bytes, Deadline deadline) {
+  while (!bytes.empty()) {
+    const ssize_t sent = ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(sent));
+    } else if (errno == EAGAIN) {
+      TRY(wait_ready(socket, POLLOUT, deadline));
+    } else if (errno != EINTR) {
+      return fail(peer_error(remote_address(socket), errno));
+    }
+  }
+  return {};
+}
+
+Result<> receive_all(int socket, void* buffer, size_t bytes, Deadline deadline) {
+  for (size_t have = 0; have < bytes;) {
+    const ssize_t got = ::recv(socket, static_cast<char*>(buffer) + have, bytes - have, 0);
+    if (got > 0) {
+      have += static_cast<size_t>(got);
+    } else if (got == 0) {
+      return fail(peer_error(remote_address(socket), 0));
+    } else if (errno == EAGAIN) {
+      TRY(wait_ready(socket, POLLIN, deadline));
+    } else if (errno != EINTR) {
+      return fail(peer_error(remote_address(socket), errno));
+    }
+  }
+  return {};
+}
+
 Error peer_error(const std::string& peer, int code) {
   if (code == 0 || code == ECONNRESET || code == EPIPE) return Error(peer + " closed the connection", ECONNRESET);
   if (code == ETIMEDOUT || code == EHOSTUNREACH)

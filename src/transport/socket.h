@@ -44,6 +44,10 @@ std::string remote_address(int socket);
 // CODE.
 Error peer_error(const std::string& peer, int code);
 
+// All BYTES, on a non-blocking socket. Errors as peer_error()'s, ETIMEDOUT.
+Result<> send_all(int socket, std::string_view bytes, Deadline deadline);
+Result<> receive_all(int socket, void* buffer, size_t bytes, Deadline deadline);
+
 // Waits for EVENTS (POLLIN, POLLOUT) or an error condition. Error ETIMEDOUT once DEADLINE has
 // passed.
 Result<> wait_ready(int fd, short events, Deadline deadline);

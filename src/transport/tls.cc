@@ -92,8 +92,10 @@ Result<std::unique_ptr<TlsConnection>> TlsConnection::dial(const TlsContext& con
 }
 
 Result<std::unique_ptr<TlsConnection>> TlsConnection::connect(const TlsContext& context, const std::string& address,
-                                                              const std::string& expected_name, Deadline deadline) {
+                                                              const std::string& expected_name, Deadline deadline,
+                                                              std::string_view opening) {
   TRY_ASSIGN(auto connection, dial(context, address, deadline));
+  TRY(send_all(connection->fd(), opening, deadline));
   TRY(connection->handshake(Side::kClient, deadline));
   TRY(connection->check_expected_name(expected_name));
   return connection;

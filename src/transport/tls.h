@@ -38,9 +38,10 @@ class TlsConnection {
  public:
   // ADDRESS is host:port. EXPECTED_NAME must be among the peer's SAN DNS names, compared exactly.
   // In TLS 1.3 a client is done before the server has judged its certificate: a refusal shows in
-  // the first receive.
+  // the first receive. OPENING is sent before TLS begins.
   static Result<std::unique_ptr<TlsConnection>> connect(const TlsContext& context, const std::string& address,
-                                                        const std::string& expected_name, Deadline deadline);
+                                                        const std::string& expected_name, Deadline deadline,
+                                                        std::string_view opening = {});
 
   // Server side, on an accepted SOCKET.
   static Result<std::unique_ptr<TlsConnection>> accept(const TlsContext& context, ScopedFd socket,

@@ -3,7 +3,8 @@
 // token.
 //
 //   source                                     target
-//      | --- TCP, mutually verified TLS 1.3 ---- |
+//      | preamble (preamble.h), plain        --> |   channel, migration: where it is to go; 32 bytes
+//      | -------- mutually verified TLS 1.3 ---- |
 //      | Hello                               --> |   channel, migration, token; 64 bytes
 //      | <--                            HelloAck |   16 bytes; after a refusal the target closes
 //      | frames (frame.h)                        |   under TLS, or plain if both agreed
@@ -33,7 +34,7 @@
 
 namespace godwit::wire {
 
-inline constexpr uint16_t kDataVersionMajor = 1;
+inline constexpr uint16_t kDataVersionMajor = 2;
 inline constexpr uint16_t kDataVersionMinor = 0;
 
 inline constexpr size_t kHelloBytes = 64;

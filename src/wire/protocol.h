@@ -11,7 +11,7 @@
 //     |             <---- PreflightReply{problems}|                 CHECKED (nothing has been changed)
 //     | Prepare{network, streams, N}      ---->  |  namespace, bundle, pager, runc restore started and held
 //     |                     <---- PrepareReply    |                 PREPARED
-//     | = = data connections: Hello{id, token} = >|  channel 0; if N > 0, also 1 to N+1; 63 for files and shared memory
+//     | = = data: preamble, TLS, Hello{id, token}>|  channel 0; if N > 0, also 1 to N+1; 63 for files and shared memory
 //     | = = files: Content … = = = = = = = = = = >|  on 63, into tmpfs, memfds; FileTree …, ContentEnd after the freeze
 //     | = = rounds: Pages …, Sync = = = = = = = = =>|  on 1 to N, into the page store
 //     |   (freeze)                                |
@@ -46,7 +46,7 @@
 // If a connection is lost while pages are owed, the container on the target waits for them and the source keeps its
 // copy frozen. The source asks for the Outcome, over new connections; the answer holds what PagesLeft's would. Where
 // that says `paused`, the source opens a new connection of channel N+1 with the same token, and the target asks on it
-// for all that it still lacks, what the container waits for first. That may be memory that came in rounds, if its agent
+// for all that it still lacks, what the container waits for first. That may be memory that came in rounds, if its pager
 // was killed. An agent of the source that was started again finds address, channel and token in the answer's `resume`.
 //
 // Any other message in any state is a protocol error: answered with Failure, the connection closed.
@@ -65,7 +65,7 @@ namespace godwit::wire {
 
 // Tests build an agent of another major.
 #ifndef GODWIT_PROTOCOL_MAJOR
-#define GODWIT_PROTOCOL_MAJOR 1
+#define GODWIT_PROTOCOL_MAJOR 2
 #endif
 extern const uint32_t kProtocolMajor;  // GODWIT_PROTOCOL_MAJOR
 inline constexpr uint32_t kProtocolMinor = 0;

@@ -101,7 +101,7 @@ def test_target_of_another_protocol_version(lab, echo, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv("LAB_BIN", str(BUILD / "bin/other_version"))
             lab.agent("node2", "start")
-        assert_both_refuse(lab, echo, "node2", "connection", "speaks protocol 1.0", "99.0", "majors must be equal")
+        assert_both_refuse(lab, echo, "node2", "connection", "speaks protocol 2.0", "99.0", "majors must be equal")
     finally:
         lab.agent("node2", "stop")
         lab.agent("node2", "start")
@@ -113,7 +113,7 @@ def test_source_of_another_protocol_version(lab, echo, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv("LAB_BIN", str(BUILD / "bin/other_version"))
             lab.agent("node1", "start")
-        assert_both_refuse(lab, echo, "node2", "connection", "speaks protocol 99.0", "1.0", "majors must be equal")
+        assert_both_refuse(lab, echo, "node2", "connection", "speaks protocol 99.0", "2.0", "majors must be equal")
     finally:
         lab.agent("node1", "stop")
         lab.agent("node1", "start")

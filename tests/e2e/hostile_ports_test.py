@@ -104,10 +104,23 @@ def plain(lab, port, timeout_s=HANDSHAKE_LIMIT_S + 5):
 
 
 @contextlib.contextmanager
-def trusted(lab, port, directory):
+def trusted(lab, port, directory, **opening):
     with connect(lab, "client", NODE2, port) as connection:
+        if port == DATA:
+            send(connection, preamble(**opening))
         with tls_context(directory).wrap_socket(connection, server_hostname="node2") as secure:
             yield secure
+
+
+def preamble(magic=b"GDWTOPEN", major=2, channel=0, migration=ID):
+    """wire/preamble.h"""
+    return (magic + major.to_bytes(2, "little") + bytes(2) + channel.to_bytes(2, "little") + bytes(2) +
+            migration.encode())
+
+
+def begin(port):
+    """What the port wants to hear before TLS."""
+    return preamble() if port == DATA else b""
 
 
 def send(connection, data):
@@ -119,7 +132,7 @@ def send(connection, data):
 def hello(node="node1", migration=None):
     """Every migration has an id of its own, unless the test is about ids."""
     migration = os.urandom(8).hex() if migration is None else migration
-    body = http2.field(1, 1) + http2.field(3, "0.1.0") + http2.field(4, node) + http2.field(5, migration)
+    body = http2.field(1, 2) + http2.field(3, "0.1.0") + http2.field(4, node) + http2.field(5, migration)
     return http2.field(HELLO, body)
 
 
@@ -151,14 +164,14 @@ def test_tls_1_2_is_refused(lab, port, of_node1):
     context = tls_context(of_node1)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with plain(lab, port) as connection:
+        send(connection, begin(port))
         with pytest.raises(OSError):  # an alert from the one, a closed connection from the other
             context.wrap_socket(connection, server_hostname="node2")
 
 
-@BOTH
-def test_openssl_cannot_agree_on_tls_1_2(lab, port, of_node1):
+def test_openssl_cannot_agree_on_tls_1_2(lab, of_node1):
     """The same by another client's word."""
-    ended = lab.exec("client", "openssl", "s_client", "-tls1_2", "-connect", f"{NODE2}:{port}", "-cert",
+    ended = lab.exec("client", "openssl", "s_client", "-tls1_2", "-connect", f"{NODE2}:{CONTROL}", "-cert",
                      str(of_node1 / "host.crt"), "-key", str(of_node1 / "host.key"), check=False)
     assert ended.returncode != 0
     assert "Cipher is (NONE)" in ended.stdout
@@ -168,6 +181,7 @@ def test_openssl_cannot_agree_on_tls_1_2(lab, port, of_node1):
 def test_without_certificate(lab, port):
     """In TLS 1.3 a client thinks that it is connected before the agent has missed its certificate."""
     with plain(lab, port) as connection:
+        send(connection, begin(port))
         with tls_context().wrap_socket(connection, server_hostname="node2") as secure:
             send(secure, http2.PREFACE + http2.frame(http2.SETTINGS))
             assert is_closed(secure)
@@ -188,19 +202,21 @@ def test_certificate_of_no_peer_gets_nowhere_on_the_data_port(lab, of_nobody):
 
 def test_nobody_is_waited_for(lab, of_node1):
     """200 connections to each port that say nothing, one that says a byte now and then, one that stops in the middle of
-    its hello: each is closed when the time for handshakes is up, and others are served meanwhile."""
+    its hello, one that stops before TLS: each is closed when the time for handshakes is up, and others are served meanwhile."""
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(trusted(lab, DATA, of_node1))
         send(stopped, data_hello()[:40])
+        before_tls = stack.enter_context(plain(lab, DATA))
+        send(before_tls, preamble())
         slow = [stack.enter_context(plain(lab, port)) for port in (CONTROL, DATA)]
         began = time.monotonic()
         silent = {port: [stack.enter_context(plain(lab, port)) for _ in range(200)] for port in (CONTROL, DATA)}
         assert_serves(lab)
-        for byte in b"\x16\x03\x01\x02\x00\x01":
-            for connection in slow:
+        for control, data in zip(b"\x16\x03\x01\x02\x00\x01", preamble()):
+            for connection, byte in zip(slow, (control, data)):
                 send(connection, bytes([byte]))
             time.sleep(0.3)  # slowness is what this is about
-        assert all(is_closed(connection) for connection in [stopped, *slow, *silent[CONTROL], silent[DATA][0]])
+        assert all(is_closed(connection) for connection in [stopped, before_tls, *slow, *silent[CONTROL], silent[DATA][0]])
         assert time.monotonic() - began < HANDSHAKE_LIMIT_S + 4
         # On the data port the others wait for their turn, so many at a time.
 
@@ -210,7 +226,7 @@ def test_connections_that_are_cut_off(lab, port):
     """A client that vanishes in the middle: reset, not closed."""
     for _ in range(50):
         connection = connect(lab, "client", NODE2, port)
-        send(connection, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        send(connection, begin(port) + b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
 
@@ -343,14 +359,42 @@ def test_config_json_that_is_none(lab, of_node1, what):
 # --- The data port ----------------------------------------------------------------------------------------
 
 
-def data_hello(magic=b"GDWTDATA", major=1, channel=0, migration=ID, token=b"t" * 32):
+def data_hello(magic=b"GDWTDATA", major=2, channel=0, migration=ID, token=b"t" * 32):
     return (magic + major.to_bytes(2, "little") + (0).to_bytes(2, "little") + channel.to_bytes(2, "little") +
             b"\0\0" + migration.encode() + token)
 
 
 @samples({
+    "magic": preamble(magic=b"GDWTDATA"),
+    "channel": preamble(channel=64),
+    "id": preamble(migration="../../../../etc/p"[:16]),
+    "short": preamble()[:31],
+})
+def test_preamble_that_is_none(lab, what):
+    with plain(lab, DATA) as connection:
+        send(connection, what)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+        assert is_closed(connection)
+
+
+def test_other_version_is_told_which_one_is_spoken_here(lab, of_node1):
+    with trusted(lab, DATA, of_node1, major=9) as connection:
+        send(connection, data_hello(major=9))
+        assert connection.recv(100)[8:14] == b"\2\0\0\0\1\1"
+        assert is_closed(connection)
+
+
+@samples({"a memory channel of nobody's": dict(channel=5), "another migration": dict(migration="f" * 16)})
+def test_hello_that_is_not_what_the_preamble_was(lab, of_node1, what):
+    with trusted(lab, DATA, of_node1, **what) as connection:
+        send(connection, data_hello())
+        assert is_closed(connection)
+
+
+@samples({
     "unknown migration": (data_hello(), 3),
-    "other version": (data_hello(major=9), 1),
+    "other version": (data_hello(major=9), None),
     "other magic": (data_hello(magic=b"GDWTFAKE"), None),
     "channel": (data_hello(channel=65535), None),
     "id": (data_hello(migration="../../../../etc/p"[:16]), None),
@@ -372,7 +416,7 @@ def test_data_connection_with_the_wrong_token(lab, of_node1):
     with trusted(lab, CONTROL, of_node1) as control:
         call = http2.Call(control, MIGRATE)
         assert call.ask(hello(migration="b" * 16))
-        with trusted(lab, DATA, of_node1) as connection:
+        with trusted(lab, DATA, of_node1, migration="b" * 16) as connection:
             send(connection, data_hello(migration="b" * 16))
             assert connection.recv(100)[12:14] == b"\1\3"  # as if there were no such migration
 
