@@ -56,6 +56,12 @@ control::Tracking tracking_of(const std::string& name) {
   return name == "none" ? control::TRACKING_NONE : control::TRACKING_AUTO;
 }
 
+AllowedPeers names_of(const Config& config) {
+  AllowedPeers names;
+  for (const auto& [name, address] : config.peers) names.insert(name);
+  return names;
+}
+
 Host make_host(const Config& config, const fs::path& helpers) {
   Host host;
   host.node = config.node;
@@ -63,7 +69,12 @@ Host make_host(const Config& config, const fs::path& helpers) {
       .runc = find_program(config.runtime.runc, "runc", nullptr), .root = config.runtime.root, .helpers = helpers};
   host.criu = find_program(config.runtime.criu, "criu", kBootstrapCriu);
   host.stream_keeper = helpers / "stream_keeper";
-  host.memory_keeper = helpers / "memory_keeper";
+  host.pager = {.program = helpers / "godwit-pager",
+                .keeper = helpers / "memory_keeper",
+                .tls = config.tls,
+                .peers = names_of(config),
+                .allow_plain = !config.agent.data_encryption,
+                .idle_limit = config.limits.idle_timeout};
   host.lens = helpers / "lens.so";
   host.run_directory = config.agent.run_dir;
   host.journal = kJournal;
@@ -122,12 +133,6 @@ void set_common(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-}
-
-AllowedPeers names_of(const Config& config) {
-  AllowedPeers names;
-  for (const auto& [name, address] : config.peers) names.insert(name);
-  return names;
 }
 
 }  // namespace
@@ -201,12 +206,13 @@ void Agent::recover() {
 }
 
 Result<> Agent::listen_for_data(const Config& config) {
+  auto route = [this](const wire::Preamble& preamble, ScopedFd& socket) {
+    if (auto unfinished = registry_.unfinished(preamble.migration_id)) return unfinished->pass_on(preamble, socket);
+    auto migration = registry_.target(preamble.migration_id);
+    return migration && migration->pass_on(preamble, socket);
+  };
   auto claim = [this](const wire::Hello& hello,
                       const std::vector<std::string>& names) -> std::expected<DataHandler, wire::Refusal> {
-    if (auto taken_over = registry_.unfinished(hello.migration_id); taken_over && taken_over->accepts(hello, names))
-      return [taken_over](std::unique_ptr<DataConnection> connection) {
-        (void)taken_over->accept_data(std::move(connection));
-      };
     auto migration = registry_.target(hello.migration_id);
     if (!migration || !migration->accepts(hello, names)) return std::unexpected(wire::Refusal::kUnknownMigration);
     return [migration](std::unique_ptr<DataConnection> connection) {
@@ -218,7 +224,7 @@ Result<> Agent::listen_for_data(const Config& config) {
                                          .allowed = names_of(config),
                                          .allow_plain = !config.agent.data_encryption,
                                          .idle_limit = config.limits.idle_timeout},
-                                        std::move(claim)));
+                                        std::move(claim), std::move(route)));
   return {};
 }
 

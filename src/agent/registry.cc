@@ -92,6 +92,7 @@ void Registry::stop() {
   std::lock_guard lock(mutex_);
   stopping_ = true;
   for (auto& [id, source] : sources_) source.migration->cancel();
+  for (auto& [id, target] : targets_) target->leave();
 }
 
 bool Registry::idle() const {

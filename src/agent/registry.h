@@ -40,7 +40,8 @@ class Registry {
 
   // "cancelled", or an error: unknown, over, or too late.
   Result<std::string> cancel(const std::string& id);
-  // No more migrations; those under way are cancelled where that is still possible.
+  // No more migrations; those under way are cancelled where that is still possible, or left to the next agent where
+  // that goes on.
   void stop();
   bool idle() const;
 

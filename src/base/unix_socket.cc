@@ -20,10 +20,11 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-Result<ScopedFd> connect_unix(const std::filesystem::path& path, int type) {
+Result<ScopedFd> connect_unix(const std::filesystem::path& path, int type, std::optional<timeval> sends_within) {
   TRY_ASSIGN(sockaddr_un address, address_of(path));
   ScopedFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
+  if (sends_within) ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &*sends_within, sizeof *sends_within);
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
     return fail_errno("connect to " + path.string());
   return fd;

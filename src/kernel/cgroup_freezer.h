@@ -15,6 +15,8 @@ class CgroupFreezer {
 
   // Returns once every task has stopped; on failure, and when DEADLINE passes, the tasks run again.
   Result<> freeze(Deadline deadline) const;
+  // As freeze(), but waits for nothing.
+  Result<> begin_to_freeze() const { return set(true); }
   // Tasks run again. Succeeds when they already do, or when the cgroup is gone.
   Result<> thaw() const;
   Result<bool> is_frozen() const;

@@ -24,6 +24,8 @@ class ScopedTmpfs {
   ~ScopedTmpfs();  // unmounts (lazily: a late reader keeps it until it closes) and removes the
                    // directory
 
+  // It stays mounted.
+  void keep() { path_.clear(); }
   const std::filesystem::path& path() const { return path_; }
   // Bytes in use now.
   uint64_t used_bytes() const;

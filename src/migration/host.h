@@ -14,6 +14,7 @@
 #include "base/turns.h"
 #include "control.pb.h"
 #include "migration/hooks.h"
+#include "migration/pager_settings.h"
 #include "network/cni.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
@@ -25,7 +26,7 @@ struct Host {
   RuncPaths runc;
   std::filesystem::path criu;
   std::filesystem::path stream_keeper;  // the helper program
-  std::filesystem::path memory_keeper;  // the helper program
+  PagerSettings pager;                  // the program, and what it is told
   std::filesystem::path lens;           // the library that is preloaded into criu
   std::filesystem::path run_directory;  // on a tmpfs; migrations work in directories below it
   std::filesystem::path stream_log_directory;

@@ -1,5 +1,5 @@
-// The helper program that keeps a container's missing pages from reading as zeros if this agent dies
-// (runtime/helpers/memory_keeper.cc): what is said to it, and how the next agent gets back what it holds.
+// The helper program that keeps a container's missing pages from reading as zeros if this process, its pager, dies
+// (runtime/helpers/memory_keeper.cc): what is said to it, and how the next pager gets back what it holds.
 #pragma once
 
 #include <sys/types.h>
@@ -18,7 +18,7 @@ class MemoryKeeper {
  public:
   static Result<std::unique_ptr<MemoryKeeper>> start(const std::filesystem::path& program);
 
-  // What an agent that was killed has left with it.
+  // What a pager that was killed has left with it.
   struct Kept {
     ScopedFd log;
     std::map<int, ScopedFd> uffds;  // by number
@@ -26,7 +26,7 @@ class MemoryKeeper {
   // The keeper of migration ID, which be_found_at() SOCKET. The container is frozen by now.
   static Result<std::unique_ptr<MemoryKeeper>> find(const std::filesystem::path& socket, const std::string& id,
                                                     Kept& kept);
-  // Without done(), the keeper freezes the container, if it is guarded, and waits for the next agent.
+  // Without done(), the keeper freezes the container, if it is guarded, and waits for the next pager.
   ~MemoryKeeper() = default;
 
   // SOCKET must not exist, in a directory of root's.

@@ -79,7 +79,7 @@ bool PageReceiving::resume(std::unique_ptr<DataConnection> connection) {
 void PageReceiving::begin_without_connections() {
   std::lock_guard lock(mutex_);
   applied_ = true;
-  failure_ = Error("the agent that had the connections was killed");
+  failure_ = Error("the pager that had the connections was killed");
 }
 
 Result<> PageReceiving::receive(uint32_t stream) {

@@ -46,7 +46,7 @@ class PageReceiving {
   // or it is another channel.
   bool resume(std::unique_ptr<DataConnection> connection);
 
-  // In place of all connections, which an agent had that was killed: the maps were here, and resume() is what comes.
+  // In place of all connections, which a pager had that was killed: the maps were here, and resume() is what comes.
   void begin_without_connections();
 
   // Waits until the map of the freeze has been applied; the spaces it names. An error: it will not come.

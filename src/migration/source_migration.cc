@@ -625,6 +625,10 @@ void SourceMigration::await_last_page() {
   bool paused = false;
   while (!decision()) {
     auto left = pages_left();
+    if (!left && !memory_->failure()) {  // its agent is away, and its pager is not
+      std::this_thread::sleep_for(kOutcomeRetry);
+      continue;
+    }
     const bool stuck = !left || left->paused();
     if (stuck && !paused)
       begin_phase("postcopy-paused", "the link to " + request_.target +

@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint32_t kStreamsMax = 64;
 
-// What the next agent has to know of the migration, besides what the journal says: the token is in memory only.
+// What another pager has to know of the migration, besides what the journal says: the token is in memory only.
 std::string owner_text(const TargetMemory::Settings& settings) {
   const nlohmann::json value = {{"id", settings.id}, {"token", to_hex(settings.token)}, {"streams", settings.streams}};
   return value.dump();
@@ -137,7 +137,7 @@ TargetMemory::~TargetMemory() {
   pager_.reset();
 }
 
-// The next agent cannot ask runC: it waits for a cgroup that is being frozen.
+// An agent that comes back cannot ask runC: it waits for a cgroup that is being frozen.
 Result<> TargetMemory::guard(pid_t pid, const std::filesystem::path& freezer) {
   TRY(write_file(directory_ / "guarded", std::to_string(pid) + " " + freezer.string()));
   return keeper_->guard(pid, freezer);

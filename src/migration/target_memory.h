@@ -1,5 +1,6 @@
 // The memory of a migrating container, on the target: the store that rounds fill, the pager that gives the restored
-// processes their pages, and the connections that bring them. The order among the other steps is target_migration.cc's.
+// processes their pages, and the connections that bring them. It is in godwit-pager (pager_service.h); the order among
+// the other steps is target_migration.cc's.
 #pragma once
 
 #include <filesystem>
@@ -18,6 +19,8 @@
 
 namespace godwit {
 
+// Where an agent finds godwit-pager, in the migration's directory.
+inline std::filesystem::path pager_socket(const std::filesystem::path& directory) { return directory / "pager.sock"; }
 // Where memory_keeper is found, in the migration's directory: as long as memory is missing, and then, for as long as it
 // has not been told to end.
 inline std::filesystem::path keeper_socket(const std::filesystem::path& directory) { return directory / "keeper.sock"; }
@@ -33,7 +36,7 @@ class TargetMemory {
     std::filesystem::path socket;      // lazy-pages.socket in CRIU's work directory
     std::filesystem::path keeper;      // the helper program
     std::function<void()> on_failure;  // pages will not come any more; from a thread of its own
-    // For the next agent, if this one is killed: where it finds the keeper, and what it then knows.
+    // For another pager, if this process is killed: where it finds the keeper, and what it then knows.
     std::filesystem::path directory;
     std::string id;
     std::string token;
@@ -47,10 +50,10 @@ class TargetMemory {
     std::filesystem::path cgroup;
     uint64_t bytes_max = 0;
   };
-  // The memory of a container whose agent was killed; it stands still. All that it lacks is owed, it is paused(), and
+  // The memory of a container whose pager was killed; it stands still. All that it lacks is owed, it is paused(), and
   // the container may go on. An error: what it lacks is not known any more; nothing has been changed.
   static Result<std::unique_ptr<TargetMemory>> take_over(const Orphan& orphan);
-  // Cuts the links. If it is not done, the container is frozen, and the next agent may take over.
+  // Cuts the links. If it is not done, the container is frozen, and another pager may take over.
   ~TargetMemory();
 
   // Of the connection for requests.
@@ -69,8 +72,8 @@ class TargetMemory {
   // What await_pages() will be asked for.
   // CRIU stands at post-restore. If ALL, waits until no page is owed any more; fails when no page has come for LIMIT.
   Result<> await_pages(bool all, std::chrono::milliseconds limit);
-  // The tasks, of which PID is the first, are about to run in the cgroup FREEZER. If this agent dies from here on while
-  // memory is missing, they are frozen.
+  // The tasks, of which PID is the first, are about to run in the cgroup FREEZER. If this process dies from here on
+  // while memory is missing, they are frozen.
   Result<> guard(pid_t pid, const std::filesystem::path& freezer);
   // The tasks run.
   void begin_fill();

@@ -263,14 +263,14 @@ Result<> TargetMigration::prepare_streams(const peer::Prepare& prepare) {
 Result<> TargetMigration::prepare_memory(uint32_t streams) {
   if (streams == 0) return writer_->reserve(preflight_.memory_bytes());
   if (streams + 1 >= wire::kFilesChannel) return fail("the source wants " + std::to_string(streams) + " connections");
-  TRY_ASSIGN(memory_, TargetMemory::create({.streams = streams,
-                                            .bytes_max = host_.image_bytes_max,
-                                            .socket = directory() / "work" / "lazy-pages.socket",
-                                            .keeper = host_.memory_keeper,
-                                            .on_failure = [this] { stop_receiving(); },
-                                            .directory = directory(),
-                                            .id = id(),
-                                            .token = token_}));
+  TRY_ASSIGN(memory_,
+             TargetPager::create(
+                 host_.pager,
+                 {.directory = directory(), .id = id(), .source = hello_.node(), .bytes_max = host_.image_bytes_max},
+                 {.streams = streams,
+                  .socket = directory() / "work" / "lazy-pages.socket",
+                  .token = token_,
+                  .on_failure = [this] { stop_receiving(); }}));
   return {};
 }
 
@@ -378,8 +378,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
     return failed("restore", set.error());
   if (memory_)
-    if (auto mapped = memory_->await_map(Clock::now() + host_.step_timeout); !mapped)
-      return failed("transfer", mapped.error());
+    if (auto mapped = memory_->await_map(host_.step_timeout); !mapped) return failed("transfer", mapped.error());
   if (files_)
     if (auto named = files_->await_trees(Clock::now() + host_.step_timeout); !named)
       return failed("transfer", named.error());
@@ -477,10 +476,14 @@ bool TargetMigration::await_receiving(Deadline deadline) {
 }
 
 void TargetMigration::stop_receiving() {
-  std::lock_guard lock(mutex_);
-  if (receiving_) receiving_->cancel();
-  if (memory_) memory_->cancel();
-  if (files_) files_->cancel();
+  std::shared_ptr<TargetPager> memory;
+  {
+    std::lock_guard lock(mutex_);
+    if (receiving_) receiving_->cancel();
+    if (files_) files_->cancel();
+    memory = memory_;
+  }
+  if (memory) memory->cancel();
 }
 
 // The sockets live from pre-resume on; only then frames may reach them, and from then on the container is here.
@@ -494,7 +497,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   const auto found = find_tasks();
   if (memory_ && !found) return std::unexpected(PhaseError{"resume", found.error()});
   if (memory_)
-    if (auto guarded = memory_->guard(first_process_, cgroup_); !guarded)
+    if (auto guarded = memory_->guard({first_process_, cgroup_}); !guarded)
       return std::unexpected(PhaseError{"resume", std::move(guarded.error())});
   bridge_->release(CriuPoint::kPostRestore);
   if (found) bind_threads(commit);
@@ -583,6 +586,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::pages_left(const pe
   peer::TargetMessage message;
   if (memory_) {
     *message.mutable_pages_left() = memory_->progress(kPagesLeftReply);
+    if (leaving_ && !message.pages_left().done()) leave_here();
   } else {
     message.mutable_pages_left()->set_done(true);
   }
@@ -613,7 +617,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   if (memory_) memory_peak_bytes_ += memory_->store_bytes_peak();
   bridge_.reset();
   receiving_.reset();
-  memory_.reset();
+  drop_memory();
   object_door_.reset();
   files_.reset();
   streams_.reset();
@@ -666,19 +670,44 @@ void TargetMigration::link_lost() {
     std::lock_guard lock(mutex_);
     state = state_;
   }
-  if (state == State::kFinished || state == State::kAborted) return;
+  if (state == State::kLeft || state == State::kFinished || state == State::kAborted) return;
   if (state != State::kRunning) return abort("the link to the source was lost");
   log::warn("migration {}: the link was lost after the commit; the container runs here", id());
   // The source keeps what is owed and comes back with it.
-  while (memory_ && !memory_->progress(kPagesLeftReply).done()) {
-  }
+  while (memory_ && !memory_->progress(kPagesLeftReply).done())
+    if (leaving_) return leave_here();
   (void)finish({});
+}
+
+// As if this agent had been killed, but for what can be done in an orderly way: the next one finds the record, the
+// directory and the pager.
+void TargetMigration::leave_here() {
+  for (network::CniAllocation& allocation : cni_)
+    if (auto kept = allocation.commit(); !kept) log::error("migration {}: {}", id(), kept.error().text());
+  if (hook_.valid()) (void)hook_.get();
+  (void)restore_->wait_until(Clock::now() + 5s);
+  memory_->leave();
+  bridge_.reset();
+  receiving_.reset();
+  drop_memory();
+  object_door_.reset();
+  files_.reset();
+  streams_.reset();
+  work_->keep();
+  set_state(State::kLeft);
+  log::info("migration {}: the container's memory goes on arriving without this agent", id());
+}
+
+void TargetMigration::drop_memory() {
+  std::shared_ptr<TargetPager> memory;
+  std::lock_guard lock(mutex_);
+  memory.swap(memory_);
 }
 
 void TargetMigration::abort(const std::string& reason) {
   {
     std::lock_guard lock(mutex_);
-    if (state_ == State::kRunning || state_ == State::kFinished || state_ == State::kAborted) return;
+    if (state_ >= State::kRunning) return;
     error_ = reason;
     data_connected_ = true;  // none is taken any more
   }
@@ -688,7 +717,7 @@ void TargetMigration::abort(const std::string& reason) {
   undo_.roll_back();
   bridge_.reset();
   receiving_.reset();
-  memory_.reset();
+  drop_memory();
   object_door_.reset();
   files_.reset();
   streams_.reset();
@@ -701,26 +730,31 @@ void TargetMigration::abort(const std::string& reason) {
 
 // --- Data connections, on the listener's threads ----------------------------------------------------------
 
+// Those of memory. Whether this one is wanted is for the pager to say.
+bool TargetMigration::pass_on(const wire::Preamble& preamble, ScopedFd& socket) {
+  std::shared_ptr<TargetPager> memory;
+  {
+    std::lock_guard lock(mutex_);
+    if (state_ == State::kPrepared || state_ == State::kRunning) memory = memory_;
+  }
+  if (!memory || preamble.channel < 1 || preamble.channel > memory->request_channel()) return false;
+  auto passed = memory->take_connection(preamble.channel, socket);
+  if (!passed) log::error("migration {}: godwit-pager: {}", id(), passed.error().text());
+  return passed.has_value();
+}
+
 bool TargetMigration::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
   std::lock_guard lock(mutex_);
-  const bool expected = hello.channel == 0                     ? !data_connected_
-                        : hello.channel == wire::kFilesChannel ? files_ != nullptr
-                                                               : memory_ != nullptr;
-  const bool resumes = state_ == State::kRunning && memory_ && memory_->paused();
-  return ((state_ == State::kPrepared && expected) || resumes) && equal_secret(hello.token, token_) &&
+  const bool expected = hello.channel == 0 ? !data_connected_ : hello.channel == wire::kFilesChannel && files_;
+  return state_ == State::kPrepared && expected && equal_secret(hello.token, token_) &&
          std::ranges::find(peer_names, hello_.node()) != peer_names.end();
 }
 
 bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
-  std::unique_lock lock(mutex_);
-  if (state_ == State::kRunning && memory_) {
-    lock.unlock();  // it is there until nothing is owed; waits for threads that may want the lock
-    return memory_->resume(std::move(connection));
-  }
+  std::lock_guard lock(mutex_);
   if (state_ != State::kPrepared) return false;
   if (connection->channel() == wire::kFilesChannel) return files_ && files_->accept(std::move(connection));
-  if (connection->channel() != 0) return memory_ && memory_->accept(std::move(connection));
-  if (data_connected_) return false;
+  if (connection->channel() != 0 || data_connected_) return false;
   data_connected_ = true;
   receiving_ = std::make_unique<ImageReceiving>(std::move(*writer_), std::move(connection));
   writer_.reset();
@@ -747,14 +781,18 @@ TargetMigration::PhaseError TargetMigration::criu_error(const std::string& step,
 std::string TargetMigration::id() const { return hello_.migration_id(); }
 
 peer::OutcomeReply TargetMigration::outcome() const {
-  std::lock_guard lock(mutex_);
+  std::shared_ptr<TargetPager> memory;
   peer::OutcomeReply reply;
   reply.set_outcome(peer::OutcomeReply::ONGOING);
-  if (state_ == State::kAborted) reply.set_outcome(peer::OutcomeReply::ABORTED);
-  if (state_ != State::kRunning && state_ != State::kFinished) return reply;
+  {
+    std::lock_guard lock(mutex_);
+    if (state_ == State::kAborted) reply.set_outcome(peer::OutcomeReply::ABORTED);
+    if (state_ != State::kRunning && state_ != State::kFinished) return reply;
+    if (state_ == State::kRunning) memory = memory_;
+  }
   reply.set_outcome(peer::OutcomeReply::RUNNING);
-  if (state_ == State::kRunning && memory_) {
-    memory_->describe(reply);
+  if (memory) {
+    memory->describe(reply);
   } else {
     reply.mutable_pages()->set_done(true);
   }
@@ -763,12 +801,12 @@ peer::OutcomeReply TargetMigration::outcome() const {
 
 bool TargetMigration::over() const {
   std::lock_guard lock(mutex_);
-  return state_ == State::kFinished || state_ == State::kAborted;
+  return state_ == State::kLeft || state_ == State::kFinished || state_ == State::kAborted;
 }
 
 control::Migration TargetMigration::status() const {
-  static constexpr const char* kNames[] = {"connect", "check",  "prepare",  "transfer",
-                                           "commit",  "finish", "finished", "aborted"};
+  static constexpr const char* kNames[] = {"connect", "check", "prepare",  "transfer", "commit",
+                                           "finish",  "left",  "finished", "aborted"};
   std::lock_guard lock(mutex_);
   control::Migration status;
   status.set_id(hello_.migration_id());
@@ -776,10 +814,15 @@ control::Migration TargetMigration::status() const {
   status.set_role("target");
   status.set_peer(hello_.node());
   status.set_phase(kNames[static_cast<int>(state_)]);
-  status.set_ongoing(state_ != State::kFinished && state_ != State::kAborted);
+  status.set_ongoing(state_ < State::kLeft);
   if (state_ == State::kFinished) status.set_outcome("migrated");
   if (state_ == State::kAborted) status.set_outcome("rolled_back");
   status.set_error(error_);
+  if (const auto lost = state_ == State::kRunning && memory_ ? memory_->lost() : std::nullopt) {
+    status.set_phase("memory-missing");
+    status.set_error("the container is frozen, and what memory it lacks is on " + hello_.node() + " only (" + *lost +
+                     ")");
+  }
   status.set_elapsed_ms(total_.ms());
   return status;
 }

@@ -24,7 +24,7 @@
 #include "migration/host.h"
 #include "migration/image_channel.h"
 #include "migration/journal.h"
-#include "migration/target_memory.h"
+#include "migration/target_pager.h"
 #include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "network/recreate.h"
@@ -33,6 +33,7 @@
 #include "runtime/object_door.h"
 #include "runtime/oci_spec.h"
 #include "runtime/streams.h"
+#include "wire/preamble.h"
 
 namespace godwit {
 
@@ -50,9 +51,15 @@ class TargetMigration {
   // The control connection is lost or closed.
   void link_lost();
 
-  // A data connection with this migration's id. False: the token is wrong, or none is expected.
+  // A data connection of this migration's that has begun with PREAMBLE. True: SOCKET has gone to its pager, which does
+  // the handshake.
+  bool pass_on(const wire::Preamble& preamble, ScopedFd& socket);
+  // Others. False: the token is wrong, or none is expected.
   bool accept_data(std::unique_ptr<DataConnection> connection);
   bool accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const;
+
+  // The agent is about to end. Once the container runs here its memory is no reason to wait: the next agent goes on.
+  void leave() { leaving_ = true; }
 
   std::string id() const;
   peer::OutcomeReply outcome() const;
@@ -60,7 +67,7 @@ class TargetMigration {
   control::Migration status() const;
 
  private:
-  enum class State { kNew, kGreeted, kChecked, kPrepared, kRestored, kRunning, kFinished, kAborted };
+  enum class State { kNew, kGreeted, kChecked, kPrepared, kRestored, kRunning, kLeft, kFinished, kAborted };
   struct PhaseError {
     std::string step;
     Error error;
@@ -107,6 +114,8 @@ class TargetMigration {
 
   void set_state(State state);
   void abort(const std::string& reason);
+  void leave_here();
+  void drop_memory();
   void remember_error(const std::string& text);
   std::filesystem::path directory() const;
   PhaseError criu_error(const std::string& step, Error error) const;
@@ -133,7 +142,7 @@ class TargetMigration {
   std::unique_ptr<CriuBridge> bridge_;
   std::optional<Subprocess> restore_;
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
-  std::unique_ptr<TargetMemory> memory_;       // none if memory comes with CRIU's images; set before kPrepared
+  std::shared_ptr<TargetPager> memory_;        // none if memory comes with CRIU's images; set before kPrepared
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
   std::optional<JournalRecord> journal_;
@@ -146,6 +155,7 @@ class TargetMigration {
   uint64_t memory_peak_bytes_ = 0;
   uint32_t frames_delivered_ = 0;
   Stopwatch total_;
+  std::atomic<bool> leaving_ = false;
 
   mutable std::mutex mutex_;  // guards what follows; data connections arrive on other threads
   std::condition_variable receiving_arrived_;

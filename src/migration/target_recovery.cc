@@ -14,6 +14,7 @@
 #include "kernel/pidfd.h"
 #include "kernel/proc.h"
 #include "kernel/rtnetlink.h"
+#include "migration/target_memory.h"
 #include "migration/target_record.h"
 #include "network/announce.h"
 #include "network/link_message.h"
@@ -163,55 +164,60 @@ void TargetRecovery::take_over() {
 
 // What is missing is not asked of the kernel alone: once the last userfaultfd is closed it says nothing of it any more.
 Result<> TargetRecovery::give_memory(const ContainerState& container) {
-  std::error_code error;
-  if (fs::exists(keeper_socket(directory()), error)) return take_memory_over(container);
-  if (!fs::exists(keeper_socket_when_done(directory()), error)) {
-    if (lacks_memory(container.freezer_cgroup)) return fail("nobody holds its userfaultfds");
-  } else {
-    MemoryKeeper::Kept kept;
-    if (auto keeper = MemoryKeeper::find(keeper_socket_when_done(directory()), record_.facts.id, kept)) {
-      TRY_ASSIGN(const CgroupFreezer freezer, CgroupFreezer::open(container.freezer_cgroup));
-      TRY(freezer.thaw());
-      (*keeper)->done();
-    }
+  const TargetPager::Container ours{container.pid, container.freezer_cgroup};
+  auto living = TargetPager::find(host_.pager, arrival(), ours);
+  if (living) {
+    use(std::move(*living));
+    return {};
   }
+  if (const int code = living.error().code(); code != ENOENT && code != ECONNREFUSED && code != ECONNRESET)
+    return std::unexpected(std::move(living.error()));
+  std::error_code error;
+  if (fs::exists(keeper_socket(directory()), error)) {
+    TRY_ASSIGN(auto memory, TargetPager::take_over(host_.pager, arrival(), ours));
+    use(std::move(memory));
+    return {};
+  }
+  TRY_ASSIGN(const bool all, had_all_memory(directory(), record_.facts.id, container.freezer_cgroup));
+  if (!all && lacks_memory(container.freezer_cgroup)) return fail("nobody holds its userfaultfds");
   std::lock_guard lock(mutex_);
   left_.set_done(true);
   return {};
 }
 
-// In this order: nothing runs before somebody gives it the pages that it touches.
-Result<> TargetRecovery::take_memory_over(const ContainerState& container) {
-  TRY_ASSIGN(std::shared_ptr<TargetMemory> memory, TargetMemory::take_over({.directory = directory(),
-                                                                            .id = record_.facts.id,
-                                                                            .first_process = container.pid,
-                                                                            .cgroup = container.freezer_cgroup,
-                                                                            .bytes_max = host_.image_bytes_max}));
-  TRY_ASSIGN(const CgroupFreezer freezer, CgroupFreezer::open(container.freezer_cgroup));
-  TRY(freezer.thaw());
+TargetPager::Arrival TargetRecovery::arrival() const {
+  return {.directory = directory(),
+          .id = record_.facts.id,
+          .source = record_.facts.peer,
+          .bytes_max = host_.image_bytes_max};
+}
+
+void TargetRecovery::use(std::shared_ptr<TargetPager> memory) {
   std::error_code error;
   fs::remove_all(directory() / "images", error);  // CRIU has read them; they are memory
-  log::info("migration {}: the container goes on; what memory it lacks is asked of {}", record_.facts.id,
+  log::info("migration {}: the container runs, and its memory goes on arriving from {}", record_.facts.id,
             record_.facts.peer);
   std::lock_guard lock(mutex_);
   memory_ = std::move(memory);
-  return {};
 }
 
 void TargetRecovery::await_memory(const std::stop_token& stop) {
-  std::shared_ptr<TargetMemory> memory;
+  std::shared_ptr<TargetPager> memory;
   {
     std::lock_guard lock(mutex_);
     memory = memory_;
   }
   while (memory && !stop.stop_requested()) {
     const auto left = memory->progress(kProgress);
-    if (!left.done()) continue;
     std::lock_guard lock(mutex_);
-    left_ = left;
+    const auto lost = memory->lost();
+    if (!left.done() && !lost && !over_) continue;
+    if (lost) why_frozen_ = *lost;
+    if (!lost) left_ = left;
     memory_.reset();
     return;
   }
+  if (memory) memory->leave();
 }
 
 void TargetRecovery::remove_here() {
@@ -240,20 +246,14 @@ std::optional<peer::OutcomeReply> TargetRecovery::outcome() const {
   return reply;
 }
 
-bool TargetRecovery::accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const {
-  std::lock_guard lock(mutex_);
-  return memory_ && memory_->paused() && hello.channel == memory_->request_channel() &&
-         equal_secret(hello.token, memory_->token()) &&
-         std::ranges::find(peer_names, record_.facts.peer) != peer_names.end();
-}
-
-bool TargetRecovery::accept_data(std::unique_ptr<DataConnection> connection) {
-  std::shared_ptr<TargetMemory> memory;
+bool TargetRecovery::pass_on(const wire::Preamble& preamble, ScopedFd& socket) {
+  std::shared_ptr<TargetPager> memory;
   {
     std::lock_guard lock(mutex_);
     memory = memory_;
   }
-  return memory && memory->resume(std::move(connection));
+  return memory && preamble.channel == memory->request_channel() &&
+         memory->take_connection(preamble.channel, socket).has_value();
 }
 
 bool TargetRecovery::forget() {
@@ -314,10 +314,11 @@ control::Migration TargetRecovery::status() const {
   status.set_ongoing(!over_ && !(runs && !lacks));
   if (runs && !lacks) status.set_outcome("migrated");
   if (outcome_ == Outcome::kAborted) status.set_outcome("rolled_back");
-  status.set_error(runs && lacks ? "the agent was killed while memory was still to come: the container is frozen, and "
-                                   "what it lacks is on " +
-                                       record_.facts.peer + (why_frozen_.empty() ? "" : " (" + why_frozen_ + ")")
-                                 : text_);
+  status.set_error(runs && lacks
+                       ? "its agent or pager was killed while memory was still to come: the container is frozen, and "
+                         "what it lacks is on " +
+                             record_.facts.peer + (why_frozen_.empty() ? "" : " (" + why_frozen_ + ")")
+                       : text_);
   return status;
 }
 

@@ -1,13 +1,13 @@
 // The target's side of a migration whose agent was killed after Commit had come: what became of it is read from what is
-// there (docs/design/commit.md), and told to the source. If memory is missing, it is taken over from memory_keeper, and
-// the source goes on sending.
+// there (docs/design/commit.md), and told to the source. If memory is missing, its pager has gone on bringing it; if
+// that died as well, another one takes over from memory_keeper.
 #pragma once
 
 #include <mutex>
 
 #include "migration/helper_processes.h"
 #include "migration/host.h"
-#include "migration/target_memory.h"
+#include "migration/target_pager.h"
 #include "migration/unfinished_migration.h"
 
 namespace godwit {
@@ -23,8 +23,7 @@ class TargetRecovery : public UnfinishedMigration {
   Result<std::string> resolve(control::Side side) override;
   std::optional<peer::OutcomeReply> outcome() const override;
   bool forget() override;
-  bool accepts(const wire::Hello& hello, const std::vector<std::string>& peer_names) const override;
-  bool accept_data(std::unique_ptr<DataConnection> connection) override;
+  bool pass_on(const wire::Preamble& preamble, ScopedFd& socket) override;
 
  private:
   TargetEvidence evidence() const;
@@ -32,7 +31,8 @@ class TargetRecovery : public UnfinishedMigration {
   void take_over();
   Result<> give_memory(const ContainerState& container);
   void remove_directory() const;
-  Result<> take_memory_over(const ContainerState& container);
+  TargetPager::Arrival arrival() const;
+  void use(std::shared_ptr<TargetPager> memory);
   void await_memory(const std::stop_token& stop);
   void remove_here();
   void say(const std::string& phase, const std::string& text);
@@ -47,9 +47,9 @@ class TargetRecovery : public UnfinishedMigration {
   mutable std::mutex mutex_;  // guards what follows
   JournalRecord journal_;
   Outcome outcome_ = Outcome::kOngoing;
-  std::shared_ptr<TargetMemory> memory_;  // while some is missing, and a pager gives it
-  peer::PagesLeftReply left_;             // done: all memory is there
-  std::string why_frozen_;                // memory is missing, and nobody can give it
+  std::shared_ptr<TargetPager> memory_;  // while some is missing, and a pager gives it
+  peer::PagesLeftReply left_;            // done: all memory is there
+  std::string why_frozen_;               // memory is missing, and nobody can give it
   std::string phase_ = "recovery";
   std::string text_;
   bool over_ = false;

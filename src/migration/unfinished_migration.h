@@ -7,10 +7,11 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/scoped_fd.h"
 #include "control.pb.h"
 #include "migration/journal.h"
 #include "peer.pb.h"
-#include "transport/data_connection.h"
+#include "wire/preamble.h"
 
 namespace godwit {
 
@@ -28,10 +29,7 @@ class UnfinishedMigration {
   // Of a target: the source has ended the migration. True: the record is gone.
   virtual bool forget() { return false; }
   // Of a target: as TargetMigration's.
-  virtual bool accepts(const wire::Hello& /*hello*/, const std::vector<std::string>& /*peer_names*/) const {
-    return false;
-  }
-  virtual bool accept_data(std::unique_ptr<DataConnection> /*connection*/) { return false; }
+  virtual bool pass_on(const wire::Preamble& /*preamble*/, ScopedFd& /*socket*/) { return false; }
 };
 
 // The record cannot be read: all is left as it is, and a person has to look.

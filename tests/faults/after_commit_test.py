@@ -82,16 +82,17 @@ def test_mappings_that_come_and_go_meanwhile_lose_nothing(lab, keep):
 
 @pytest.fixture
 def lost(lab, checker):
-    """Memory is owed, and both agents have been killed and started again, without what holds the userfaultfds."""
+    """Memory is owed, and both agents have been killed and started again, without those who hold the userfaultfds."""
     with begin(lab, checker, "node2", options=POSTCOPY) as ongoing:
         ongoing.await_phase("pages")
         for node in ("node1", "node2"):
             lab.agent(node, "kill")
-        await_copies(lab, checker.name, node2="paused")
-        for pid in processes.find("node2", "memory_keeper"):
+        for program in ("godwit-pager", "memory_keeper"):  # the second freezes the container when the first is gone
+            (pid,) = processes.find("node2", program)
             pidfd = os.pidfd_open(pid)
             processes.kill(pidfd)
             os.close(pidfd)
+            await_copies(lab, checker.name, node2="paused")
         for node in ("node2", "node1"):
             lab.agent(node, "start")
         yield await_migration(lab, "node1", "postcopy-paused")

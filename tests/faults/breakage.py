@@ -43,9 +43,9 @@ def runc(node, command):
     return kill(lambda _: os.pidfd_open(processes.find(node, command)[0]))
 
 
-def keeper():
-    """Found by its program: it has no arguments."""
-    return kill(lambda _: os.pidfd_open(processes.find("node2", "memory_keeper")[0]))
+def program(name):
+    """One of those that the target's agent has started for the migration."""
+    return kill(lambda _: os.pidfd_open(processes.find("node2", name)[0]))
 
 
 def stop_agent(node, seconds=MOMENT_S):

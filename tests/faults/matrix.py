@@ -50,7 +50,9 @@ FAULTS = {
     "target CRIU killed": Fault(do.criu("node2"), ends(BACK, BACK, only=RESTORING), modes=2),
     "target runC killed": Fault(do.runc("node2", "restore"), ends(BACK, BACK, only=("prepare", *RESTORING)),
                                 modes=2),
-    "memory_keeper killed": Fault(do.keeper(), ends(EITHER, EITHER, THERE, only=(
+    "godwit-pager killed": Fault(do.program("godwit-pager"), ends(BACK, BACK, THERE, only=(
+        "prepare", "rounds", "dump", "restore", "transfer", "commit", "committed", "pages")), modes=2),
+    "memory_keeper killed": Fault(do.program("memory_keeper"), ends(EITHER, EITHER, THERE, only=(
         "prepare", "rounds", "dump", "restore", "transfer", "commit", "pages"))),
     "source agent stopped for 2 s": Fault(do.stop_agent("node1"), ends(THERE, THERE, THERE)),
     "target agent stopped for 2 s": Fault(do.stop_agent("node2"), ends(THERE, THERE, THERE)),
@@ -93,6 +95,7 @@ LEFT_OUT = {
     "CRIU or runC killed": "where they do not run: on the source before prepare, on the target CRIU before rounds (runC "
                            "starts it last), and both once the container runs there, when they have ended",
     "memory_keeper killed": "before prepare, and after the last page, it does not run; committed is as pages",
+    "godwit-pager killed": "the same: it ends when the target has told the source of the last page",
     "link cut, half-open": "connect and check: nothing has been taken, and bad_peer_test.py has the messages",
     "link slow": "check, transfer, committed, clean-up: nothing, or nothing else, is sent then",
     "full /run, journal": "the journal writes its record once, before the freeze; its later lines fit into the page that "
@@ -110,7 +113,7 @@ LEFT_OUT = {
 
 # `make test`: some 40 s.
 FAST = {("rounds", "source agent killed", "precopy"), ("restore", "target agent killed", "hybrid"),
-        ("dump", "source CRIU killed", "cold"), ("commit", "source agent killed", "precopy"),
+        ("dump", "source CRIU killed", "cold"), ("commit", "source agent killed", "precopy"), ("pages", "godwit-pager killed", "hybrid"),
         ("committed", "link cut for 1 s", "cold"), ("rounds", "container killed", "precopy"),
         ("connect", "journal of the target full", "cold")}
 SLOW = {"target agent stopped for a minute"}

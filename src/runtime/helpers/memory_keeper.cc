@@ -1,17 +1,18 @@
 // Holds second descriptors of the userfaultfds of a container that still misses memory, in a process of its own. If the
-// agent dies, missing pages would read as zeros as soon as the last descriptor is closed; this one keeps them open and
-// freezes the container, until another agent takes over or the container is ended.
+// pager dies, missing pages would read as zeros as soon as the last descriptor is closed; this one keeps them open and
+// freezes the container, until another pager takes over or the container is ended.
 //
-// Standard input is a SOCK_SEQPACKET socket to the agent. Messages, each with at most one descriptor:
+// Standard input is a SOCK_SEQPACKET socket to the pager. Messages, each with at most one descriptor:
 //   hold N            a userfaultfd, number N
 //   drop N            it is not needed any more
 //   log               the pager's log, a memory file (memory/pager_log.h)
-//   listen ID         a listening SOCK_SEQPACKET socket: there another agent finds this program, once the first is gone
+//   listen ID         a listening SOCK_SEQPACKET socket: there another pager finds this program, once the first is gone
 //   guard FILE VALUE  a pidfd of the container's first process, which runs from now on; writing VALUE to FILE freezes
-//   it done              nothing is missing any more
+//   it
+//   done              nothing is missing any more
 //
-// The other agent runs as the same user as this program and begins with "take ID", the same one. The answer is "log",
-// if there is one, "held N" for each userfaultfd, each with its descriptor, and "end". From then on it is the agent.
+// The other pager runs as the same user as this program and begins with "take ID", the same one. The answer is "log",
+// if there is one, "held N" for each userfaultfd, each with its descriptor, and "end". From then on it is the pager.
 //
 // It goes to the background at once, so that its starter does not have to wait for it.
 
@@ -150,7 +151,7 @@ bool give_all(int successor) {
   return send_to(successor, "end", -1);
 }
 
-// -1: whoever came is not the next agent.
+// -1: whoever came is not the next pager.
 int accept_successor() {
   const int successor = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
   if (successor < 0) {
@@ -164,11 +165,11 @@ int accept_successor() {
   return -1;
 }
 
-// False: the agent is gone.
-bool hear(int agent) {
+// False: the pager is gone.
+bool hear(int pager) {
   char text[8192];
   int fd = -1;
-  if (!receive(agent, text, fd)) return false;
+  if (!receive(pager, text, fd)) return false;
   if (!take(text, fd) && fd >= 0) close(fd);
   return true;
 }
@@ -189,18 +190,18 @@ int main() {
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
   go_to_background();
-  for (int agent = STDIN_FILENO;;) {
-    pollfd items[2] = {{guarded, POLLIN, 0}, {agent >= 0 ? agent : listener, POLLIN, 0}};
+  for (int pager = STDIN_FILENO;;) {
+    pollfd items[2] = {{guarded, POLLIN, 0}, {pager >= 0 ? pager : listener, POLLIN, 0}};
     if (poll(items, 2, -1) < 0 && errno != EINTR) return 1;
     if (guarded >= 0 && items[0].revents != 0) return 0;  // the container has ended
     if (items[1].revents == 0) continue;
-    if (agent < 0) {
-      agent = accept_successor();
+    if (pager < 0) {
+      pager = accept_successor();
       continue;
     }
-    if (hear(agent)) continue;
-    close(agent);
-    agent = -1;
+    if (hear(pager)) continue;
+    close(pager);
+    pager = -1;
     if (guarded < 0) return 0;  // it never ran
     freeze();
   }
