@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <map>
 
+#include "base/page.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -109,9 +111,14 @@ void declare_restored_tmpfs(size_t number, const std::string& path, criu::Option
   options.add_external(fmt::format("mnt[{}]:{}", key(number), path));
 }
 
+// Half of this host's memory in whole pages, which the kernel does not show. With size=50% it would round up.
+std::string kernels_default_size() {
+  return fmt::format("size={}", static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) / 2 * kPageBytes);
+}
+
 TmpfsOptions tmpfs_options(const std::string& text) {
   TmpfsOptions options;
-  std::string size = "size=50%";  // the kernel's default, which it does not show
+  std::string size = kernels_default_size();
   auto add = [](std::string& list, std::string_view option) { list.append(list.empty() ? "" : ",").append(option); };
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find(',', at), text.size());

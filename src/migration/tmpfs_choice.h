@@ -38,6 +38,7 @@ struct TmpfsOptions {
   std::string at_last;   // once the files are there
   bool read_only = false;
 };
+std::string kernels_default_size();  // as an option of a mount
 TmpfsOptions tmpfs_options(const std::string& text);
 
 }  // namespace godwit

@@ -72,7 +72,7 @@ TEST(TmpfsOptions, OnlyKnownOnesAreTakenOver) {
   EXPECT_EQ(options.at_first, "mode=1777,uid=1");
   EXPECT_EQ(options.at_last, "nr_inodes=400,size=65536k");
   EXPECT_FALSE(options.read_only);
-  EXPECT_EQ(tmpfs_options("ro").at_last, "size=50%");
+  EXPECT_EQ(tmpfs_options("ro").at_last, kernels_default_size());
   EXPECT_TRUE(tmpfs_options("ro").read_only);
   EXPECT_EQ(tmpfs_options("size=1,mode=0").at_last, "size=1");
 }
