@@ -64,9 +64,7 @@ SharedTracker::~SharedTracker() = default;
 MappedLook SharedTracker::take(const std::vector<pid_t>& processes) { return look(processes, true); }
 
 MappedLook SharedTracker::find(const std::vector<pid_t>& processes) {
-  MappedLook found = look(processes, false);
-  watch_.reset();
-  return found;
+  return look(processes, false);
 }
 
 // The events first: one that comes later is in the next answer, and what it tells of is read after this look.
