@@ -55,8 +55,6 @@ class SharedTracker {
   MappedLook take(const std::vector<pid_t>& processes);
   // The same when they stand still, for the last time.
   MappedLook find(const std::vector<pid_t>& processes);
-  // Then, when nobody waits: the kernel takes tens of milliseconds to end tracepoints.
-  void end_watch() { watch_.reset(); }
 
  private:
   struct Tracked {

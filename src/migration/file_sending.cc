@@ -308,10 +308,6 @@ void FileSending::cancel() {
   changed_.notify_all();
 }
 
-void FileSending::switched_over() {
-  if (tracker_) tracker_->end_watch();
-}
-
 void FileSending::end_tracking() {
   if (thread_.joinable()) thread_.join();
   tracker_.reset();

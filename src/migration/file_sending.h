@@ -70,8 +70,6 @@ class FileSending {
   // Why the target cannot have the files, once that is known.
   std::optional<Error> failure() const { return failed_ ? std::optional(result_.error()) : std::nullopt; }
   void cancel();
-  // The container runs on the target.
-  void switched_over();
   // After a cancel: the processes are as if they had never been tracked.
   void end_tracking();
 

@@ -619,7 +619,6 @@ bool SourceMigration::ask_for_outcome() {
 // missing there, so it stays until nothing is, however long the link is away.
 void SourceMigration::await_last_page() {
   if (auto noted = journal_->note(CommitState::kCommitted); !noted) report_.add_notes(noted.error().text());
-  if (files_) files_->switched_over();
   if (!memory_) return;
   memory_->switched_over();
   begin_phase("pages", "the container runs on " + request_.target + "; the rest of its memory follows");
