@@ -63,9 +63,7 @@ SharedTracker::~SharedTracker() = default;
 
 MappedLook SharedTracker::take(const std::vector<pid_t>& processes) { return look(processes, true); }
 
-MappedLook SharedTracker::find(const std::vector<pid_t>& processes) {
-  return look(processes, false);
-}
+MappedLook SharedTracker::find(const std::vector<pid_t>& processes) { return look(processes, false); }
 
 // The events first: one that comes later is in the next answer, and what it tells of is read after this look.
 MappedLook SharedTracker::look(const std::vector<pid_t>& processes, bool runs) {

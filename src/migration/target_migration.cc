@@ -698,7 +698,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
 // By name each time: a descriptor would keep the namespace, with its ports on the bridge, after its owner has removed
 // it.
 void TargetMigration::go_on_announcing() {
-  struct stat ours {};
+  struct stat ours{};
   if (::fstat(network_->netns_fd(), &ours) != 0) return;
   host_.afterwards->start([first = std::move(announcer_), path = *spec_.netns_path, inode = ours.st_ino,
                            state = network_state_](const std::stop_token& stop) mutable {
@@ -709,7 +709,7 @@ void TargetMigration::go_on_announcing() {
       std::unique_lock lock(mutex);
       wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
       auto netns = open_netns(path);
-      struct stat now {};
+      struct stat now{};
       if (stop.stop_requested() || !netns || ::fstat(netns->get(), &now) != 0 || now.st_ino != inode) return;
       if (auto announcer = network::Announcer::open(netns->get(), state)) (void)announcer->repeat(i);
     }

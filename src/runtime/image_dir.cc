@@ -101,7 +101,7 @@ Result<bool> ImageReader::send_new_pages() {
 
 // CRIU writes whole pages; what is sent is read in place, without a copy.
 Result<uint64_t> ImageReader::send_growth(PagesFile& file) {
-  struct stat facts {};
+  struct stat facts{};
   if (::fstat(file.fd.get(), &facts) != 0) return fail_errno("fstat an image");
   const uint64_t whole = static_cast<uint64_t>(facts.st_size) / kPageBytes * kPageBytes;
   const uint64_t bytes = std::min<uint64_t>(whole - file.sent, kChunk);

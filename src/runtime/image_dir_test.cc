@@ -138,7 +138,7 @@ TEST_F(ImageDirTest, WhatHasBeenSentTakesNoMemoryAnyMore) {
   dumped_ = true;
   ImageReader reader(from(), sink_);
   must(run(reader));
-  struct stat facts {};
+  struct stat facts{};
   ASSERT_EQ(::stat((from() / "pages-1.img").c_str(), &facts), 0);
   EXPECT_EQ(facts.st_size, 256 * 4096);
   EXPECT_LT(facts.st_blocks, 16);

@@ -373,8 +373,8 @@ TEST_F(LensCalls, TheFdinfoOfDescriptorsIsWhatTheKernelSays) {
     return text;
   };
   auto look_at = [&](int copy) {
-    struct stat64 facts {};
-    struct statfs64 filesystem {};
+    struct stat64 facts{};
+    struct statfs64 filesystem{};
     EXPECT_EQ(call<int (*)(int, struct stat64*)>("fstat64")(copy, &facts), 0);
     EXPECT_EQ(call<int (*)(int, struct statfs64*)>("fstatfs64")(copy, &filesystem), 0);
   };
@@ -402,7 +402,7 @@ TEST_F(LensCalls, WhereDescriptorsAreLookedAtInAnotherOrderTheKernelIsAsked) {
   own({});
   const std::string directory = "/proc/" + std::to_string(process.pid());
   const ScopedFd proc = must(open_file(directory, O_PATH | O_DIRECTORY));
-  struct statfs64 filesystem {};
+  struct statfs64 filesystem{};
   EXPECT_EQ(call<int (*)(int, struct statfs64*)>("fstatfs64")(one.get(), &filesystem), 0);
   const std::string path = "fdinfo/" + std::to_string(other.get());
   const ScopedFd fd(call<Openat>("openat64")(proc.get(), path.c_str(), O_RDONLY));
@@ -437,7 +437,7 @@ TEST_F(LensCalls, CriusDirectoryForCoveredMountsIsOnATmpfs) {
   const auto mkdtemp = call<Mkdtemp>("mkdtemp");
   char name[] = "/tmp/cr-tmpfs.XXXXXX";
   ASSERT_NE(mkdtemp(name), nullptr);
-  struct statfs facts {};
+  struct statfs facts{};
   EXPECT_EQ(::statfs(name, &facts), 0);
   EXPECT_EQ(static_cast<unsigned long>(facts.f_type), 0x01021994ul) << name;
   EXPECT_EQ(::rmdir(name), 0);

@@ -49,7 +49,7 @@ class Reading {
 
   // Appends to STATES unless nothing has to be carried.
   Result<> read(uint32_t process, int descriptor, int socket, peer::SocketStates& states) {
-    struct stat file {};
+    struct stat file{};
     if (::fstat(socket, &file) != 0 || !S_ISSOCK(file.st_mode) || !seen_.insert(file.st_ino).second) return {};
     const auto kind = kind_of(socket);
     if (!kind) return {};
@@ -158,7 +158,7 @@ Result<SocketRestoring> SocketRestoring::apply(const peer::SocketStates& states,
     const auto process = pidfds.find(state.process());
     if (process == pidfds.end()) return fail(who + " was not restored");
     auto socket = copy_fd_from(process->second.get(), static_cast<int>(state.fd()));
-    struct stat file {};
+    struct stat file{};
     if (!socket || ::fstat(socket->get(), &file) != 0 || !S_ISSOCK(file.st_mode))
       return fail(who + " was not restored as a socket");
     TRY_DOING(who, restoring.apply(state, std::move(*socket)));

@@ -91,10 +91,7 @@ bool kill_after(int steps, pid_t victim, const Board& board) {
     ::kill(agent.pid(), SIGKILL);
     (void)agent.wait();
   };
-  std::thread([&] {
-    killed = step_through(
-        attacher, steps, [&] { board[kGo] = 1; }, kill_agent);
-  }).join();
+  std::thread([&] { killed = step_through(attacher, steps, [&] { board[kGo] = 1; }, kill_agent); }).join();
   EXPECT_TRUE(await([&] { return has_ended(attacher); }));
   return killed;
 }

@@ -193,7 +193,7 @@ int open_as_text(const char* text, size_t size) {
 }
 
 int open_socket_text(int directory, const char* path, int pid, uint32_t fd) {
-  struct stat facts {};
+  struct stat facts{};
   if (seen.stat_of != seen.copy) {
     if (fstatat(seen.copy, "", &facts, AT_EMPTY_PATH) != 0) return -1;
     note_stat(seen.copy, &facts);

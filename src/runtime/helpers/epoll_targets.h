@@ -116,7 +116,7 @@ bool is_watched_socket(int pid, unsigned long fd, int epoll_pid, const EpollSlot
     return known->inode == target->inode && known->device == target->device;
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd/%lu", pid, fd);
-  struct stat facts {};
+  struct stat facts{};
   return stat(path, &facts) == 0 && S_ISSOCK(facts.st_mode) && facts.st_ino == target->inode &&
          facts.st_dev == target->device;
 }

@@ -130,7 +130,7 @@ bool load(int pid) {
   if (owned.pid == pid) return true;
   const int fd = open_beside(pid, "owned");
   if (fd < 0) return false;
-  struct stat entry {};
+  struct stat entry{};
   bool loaded = false;
   if (fstat(fd, &entry) == 0 && entry.st_size % sizeof(Range) == 0 &&
       static_cast<size_t>(entry.st_size) <= kRangesMax * sizeof(Range)) {
@@ -328,7 +328,7 @@ off_t seek(int fd, off_t offset, int whence) {
 }
 
 bool on_tmpfs(const char* path) {
-  struct statfs facts {};
+  struct statfs facts{};
   return statfs(path, &facts) == 0 && facts.f_type == TMPFS_MAGIC;
 }
 

@@ -30,7 +30,7 @@ void load_pack(int directory) {
   reader.looked = true;
   const int fd = static_cast<int>(syscall(SYS_openat, directory, godwit_pack::kPackName, O_RDONLY | O_CLOEXEC));
   if (fd < 0) return;
-  struct stat facts {};
+  struct stat facts{};
   if (fstat(fd, &facts) == 0 && facts.st_size > 0) {
     const auto size = static_cast<size_t>(facts.st_size);
     void* map = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);

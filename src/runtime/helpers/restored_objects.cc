@@ -142,7 +142,6 @@ bool give_what_is_opened(const char* path) {
 
 extern "C" {
 
-
 __attribute__((visibility("default"))) int memfd_create(const char* file, unsigned flags) noexcept {
   const int fd = static_cast<int>(syscall(SYS_memfd_create, file, flags));
   last_memfd = fd;
