@@ -28,7 +28,7 @@ constexpr int kTcpAoInfo = 40;         // linux/tcp.h: TCP_AO_INFO
 constexpr int kNetlinkGroupsMax = 32;  // that CRIU carries
 
 constexpr auto kLookAgainAfter = 10ms;
-constexpr int kLooks = 6;
+constexpr int kLooks = 50;  // a server whose clients come all the time hardly ever has none waiting
 
 std::optional<int> option(int socket, int level, int name) {
   int value = 0;
