@@ -46,7 +46,7 @@ def test_container_that_fights_back(lab, keep, kinds, mode):
 
 
 def test_others_are_moved_beside_it(lab, keep, echo, client, there_and_back):
-    container = start(lab, keep, ["forks", "exits", "names", "full", "traces"])
+    container = start(lab, keep, ["forks", "exits"])
     with begin(lab, container, "node2", mode="hybrid") as ongoing:
         there_and_back(echo)
         assert_lives(lab, container, ongoing.result())
