@@ -120,7 +120,6 @@ class TargetMigration {
   void drop_memory();
   void remember_error(const std::string& text);
   std::filesystem::path directory() const;
-  std::filesystem::path restore_library() const;  // to preload into CRIU
   PhaseError criu_error(const std::string& step, Error error) const;
 
   const Host& host_;
