@@ -425,12 +425,10 @@ __attribute__((visibility("default"))) ssize_t sendmsg(int fd, const msghdr* mes
 
 __attribute__((visibility("default"))) int setsockopt(int fd, int level, int option, const void* value,
                                                       socklen_t length) noexcept {
-  const auto* number = static_cast<const int*>(value);
-  lasting::note_option(fd, level, option, number, length);
+  constexpr int kRepair = 19;  // TCP_REPAIR
   const long result = syscall(SYS_setsockopt, fd, level, option, value, length);
-  if (result != 0) return static_cast<int>(result);
-  lasting::forget_option(fd, level, option, number, length);
-  if (level == IPPROTO_TCP && option == lasting::kRepair && length == sizeof(int) && *number == 1) {
+  if (result == 0 && level == IPPROTO_TCP && option == kRepair && length == sizeof(int) &&
+      *static_cast<const int*>(value) == 1) {
     const int error = errno;
     tell_of_first_connection();
     errno = error;
