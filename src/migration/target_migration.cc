@@ -326,7 +326,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                           .on_failure = [this] { stop_receiving(); },
                           .preload = host_.runc.helpers / "mends.so",
                           .preload_variable = object_door_ ? object_door_->variable() : "",
-                           .privileged_socket = privileged_ ? directory() / "privileged.sock" : "",
+                          .privileged_socket = privileged_ ? directory() / "privileged.sock" : "",
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore, Runc(host_.runc)
