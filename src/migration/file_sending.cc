@@ -9,6 +9,7 @@
 #include "kernel/memory_maps.h"
 #include "kernel/proc.h"
 #include "migration/tmpfs_choice.h"
+#include "transport/gathered_frames.h"
 #include "wire/frame.h"
 #include "wire/little_endian.h"
 
@@ -34,7 +35,7 @@ std::string numbers(uint64_t first) {
 class FileSending::Sink : public SharedSink {
  public:
   Sink(DataConnection& connection, std::shared_ptr<RateLimit> limit, const std::atomic<bool>& cancelled)
-      : connection_(connection), limit_(std::move(limit)), cancelled_(cancelled) {}
+      : frames_(connection), limit_(std::move(limit)), cancelled_(cancelled) {}
 
   void set_index(uint32_t index) { index_ = index; }
   void set_frozen() { frozen_ = true; }
@@ -55,38 +56,20 @@ class FileSending::Sink : public SharedSink {
   }
   Result<> send(wire::FrameHeader header, std::string_view head, std::string_view payload) {
     if (cancelled_) return fail(Error("cancelled", ECANCELED));
-    header.length = static_cast<uint32_t>(head.size() + payload.size());
-    const size_t bytes = wire::kFrameHeaderBytes + header.length;
+    const size_t bytes = wire::kFrameHeaderBytes + head.size() + payload.size();
     if (frozen_) {
       limit_->take_at_once(bytes);
     } else {
       limit_->take(bytes);
     }
-    char encoded[wire::kFrameHeaderBytes];
-    wire::encode_frame_header(header, encoded);
-    gathered_.append(encoded, sizeof encoded).append(head);
-    if (payload.size() < kGather) {
-      gathered_.append(payload);
-      return gathered_.size() < kGather ? Result<>() : flush();
-    }
-    Result<> sent = connection_.send({gathered_, payload});
-    gathered_.clear();
-    return sent;
+    return frames_.send(header, head, payload);
   }
-  Result<> flush() {
-    if (gathered_.empty()) return {};
-    Result<> sent = connection_.send({gathered_});
-    gathered_.clear();
-    return sent;
-  }
+  Result<> flush() { return frames_.flush(); }
 
  private:
-  static constexpr size_t kGather = size_t{64} << 10;  // small files do not cost a system call each
-
-  DataConnection& connection_;
+  GatheredFrames frames_;  // small files do not cost a system call each
   const std::shared_ptr<RateLimit> limit_;
   const std::atomic<bool>& cancelled_;
-  std::string gathered_;
   uint32_t index_ = 0;
   bool frozen_ = false;
 };

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "transport/gathered_frames.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -11,7 +12,7 @@ namespace godwit {
 class ImageSending::Sink : public ImageSink {
  public:
   Sink(DataConnection& connection, std::function<void(uint64_t)> progress)
-      : connection_(connection), progress_(std::move(progress)) {}
+      : frames_(connection), progress_(std::move(progress)) {}
 
   Result<> begin(uint32_t file, const std::string& name) override {
     if (name.starts_with("pages-")) memory_files_.emplace(file, Stopwatch());
@@ -32,42 +33,18 @@ class ImageSending::Sink : public ImageSink {
   }
   Result<> small_files_end(uint32_t files) override {
     TRY(send({.type = wire::FrameType::kSmallFilesEnd, .index = files}, {}));
-    return flush();
+    return frames_.flush();
   }
   const Memory& memory() const { return memory_; }
   Result<> images_end(uint32_t files, uint64_t bytes) {
     TRY(send({.type = wire::FrameType::kImagesEnd, .index = files, .offset = bytes}, {}));
-    return flush();
+    return frames_.flush();
   }
 
  private:
-  // A container has some sixty image files of a few hundred bytes: a system call and a wake-up of the target for each
-  // of their frames would take longer than the bytes do.
-  static constexpr size_t kGather = size_t{64} << 10;
+  Result<> send(wire::FrameHeader header, std::string_view payload) { return frames_.send(header, {}, payload); }
 
-  Result<> send(wire::FrameHeader header, std::string_view payload) {
-    header.length = static_cast<uint32_t>(payload.size());
-    char encoded[wire::kFrameHeaderBytes];
-    wire::encode_frame_header(header, encoded);
-    gathered_.append(encoded, sizeof encoded);
-    if (payload.size() < kGather) {
-      gathered_.append(payload);
-      return gathered_.size() < kGather ? Result<>() : flush();
-    }
-    Result<> sent = connection_.send({gathered_, payload});
-    gathered_.clear();
-    return sent;
-  }
-
-  Result<> flush() {
-    if (gathered_.empty()) return {};
-    Result<> sent = connection_.send({gathered_});
-    gathered_.clear();
-    return sent;
-  }
-
-  std::string gathered_;
-  DataConnection& connection_;
+  GatheredFrames frames_;  // a container has some sixty image files of a few hundred bytes
   std::function<void(uint64_t)> progress_;
   uint64_t sent_ = 0;
   std::map<uint32_t, Stopwatch> memory_files_;  // since when, in the order of coming
