@@ -296,12 +296,15 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
   const auto socket = directory() / "criu.sock";
   std::vector<CriuPoint> points{CriuPoint::kRequest, CriuPoint::kNamespacesReady, CriuPoint::kPostRestore,
                                 CriuPoint::kNetworkUnlock};
+  std::vector<std::string> variables;
+  if (object_door_) variables.push_back(object_door_->variable());
   if (spec_.own_userns) {
     points.push_back(CriuPoint::kPreResume);
     std::vector<std::string> mounts = files_ ? files_->paths() : std::vector<std::string>();
     for (const BindMount& bind : spec_.bind_mounts) mounts.push_back(bind.source);
     TRY_ASSIGN(privileged_,
                PrivilegedService::start(directory() / "privileged.sock", network_->netns_fd(), std::move(mounts)));
+    variables.push_back(privileged_->variable());
   }
   const auto cgroup_yard = directory() / "cgroups";
   TRY(make_directories(cgroup_yard));
@@ -325,8 +328,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                           .hold_at = std::move(points),
                           .on_failure = [this] { stop_receiving(); },
                           .preload = host_.runc.helpers / "mends.so",
-                          .preload_variable = object_door_ ? object_door_->variable() : "",
-                          .privileged_socket = privileged_ ? directory() / "privileged.sock" : "",
+                          .preload_variables = std::move(variables),
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
   TRY_ASSIGN(auto restore, Runc(host_.runc)
@@ -638,12 +640,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
   auto ended = restore_->wait_until(Clock::now() + 20s);
   if (!ended || !*ended || **ended != 0) reply.add_notes("runc restore did not end well on " + host_.node);
   if (memory_) memory_peak_bytes_ += memory_->store_bytes_peak();
-  bridge_.reset();
-  receiving_.reset();
-  drop_memory();
-  object_door_.reset();
-  files_.reset();
-  streams_.reset();
+  stop_what_arrives();
   work_.reset();
   figure("memory_peak_bytes", static_cast<double>(memory_peak_bytes_));
   figure("disk_bytes", static_cast<double>(disk_bytes_written() - disk_bytes_before_));
@@ -710,21 +707,23 @@ void TargetMigration::leave_here() {
   if (hook_.valid()) (void)hook_.get();
   (void)restore_->wait_until(Clock::now() + 5s);
   memory_->leave();
-  bridge_.reset();
-  receiving_.reset();
-  drop_memory();
-  object_door_.reset();
-  files_.reset();
-  streams_.reset();
+  stop_what_arrives();
   work_->keep();
   set_state(State::kLeft);
   log::info("migration {}: the container's memory goes on arriving without this agent", id());
 }
 
-void TargetMigration::drop_memory() {
-  std::shared_ptr<TargetPager> memory;
-  std::lock_guard lock(mutex_);
-  memory.swap(memory_);
+void TargetMigration::stop_what_arrives() {
+  bridge_.reset();
+  receiving_.reset();
+  {
+    std::shared_ptr<TargetPager> memory;  // ends when the mutex is free
+    std::lock_guard lock(mutex_);
+    memory.swap(memory_);
+  }
+  object_door_.reset();
+  files_.reset();
+  streams_.reset();
 }
 
 void TargetMigration::abort(const std::string& reason) {
@@ -738,12 +737,7 @@ void TargetMigration::abort(const std::string& reason) {
   if (memory_) memory_->cancel();
   if (files_) files_->cancel();
   undo_.roll_back();
-  bridge_.reset();
-  receiving_.reset();
-  drop_memory();
-  object_door_.reset();
-  files_.reset();
-  streams_.reset();
+  stop_what_arrives();
   cni_.clear();
   network_.reset();
   work_.reset();

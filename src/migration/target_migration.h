@@ -117,7 +117,7 @@ class TargetMigration {
   void set_state(State state);
   void abort(const std::string& reason);
   void leave_here();
-  void drop_memory();
+  void stop_what_arrives();
   void remember_error(const std::string& text);
   std::filesystem::path directory() const;
   PhaseError criu_error(const std::string& step, Error error) const;

@@ -146,9 +146,8 @@ Result<> CriuBridge::serve_connection(ScopedFd criu) {
     add("GODWIT_LENS=" + settings_.lens->directory.string());
   } else if (!settings_.preload.empty()) {
     add("LD_PRELOAD=" + settings_.preload.string());
-    if (!settings_.preload_variable.empty()) add(settings_.preload_variable);
+    std::ranges::for_each(settings_.preload_variables, add);
   }
-  if (!settings_.privileged_socket.empty()) add("GODWIT_PRIVILEGED=" + settings_.privileged_socket.string());
   orders.push_back('\0');
   std::vector<int> fds;
   for (auto [number, fd] : settings_.descriptors) {

@@ -58,9 +58,7 @@ class CriuBridge {
     std::optional<Lens> lens = std::nullopt;
     // Of a restore: a library to preload into CRIU; none if empty. A CRIU that cannot be preloaded runs without it.
     std::filesystem::path preload = {};
-    std::string preload_variable = {};  // for that library, "NAME=VALUE"; none if empty
-    // Whom that library asks for what CRIU may not do in a user namespace (privileged_service.h); nobody if empty.
-    std::filesystem::path privileged_socket = {};
+    std::vector<std::string> preload_variables = {};  // for that library, "NAME=VALUE": whom it asks for what
   };
 
   static Result<std::unique_ptr<CriuBridge>> start(Settings settings);

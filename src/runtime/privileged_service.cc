@@ -64,6 +64,7 @@ void answer(const Packet& packet, const Result<ScopedFd>& result) {
 Result<std::unique_ptr<PrivilegedService>> PrivilegedService::start(const std::filesystem::path& socket, int netns,
                                                                     std::vector<std::string> mounts) {
   std::unique_ptr<PrivilegedService> service(new PrivilegedService);
+  service->variable_ = std::string(kPrivilegedVariable) + "=" + socket.string();
   TRY_ASSIGN(service->listener_, listen_unix(socket, SOCK_SEQPACKET));
   TRY_ASSIGN(service->netns_, opened(::fcntl(netns, F_DUPFD_CLOEXEC, 0), "the network namespace"));
   TRY_ASSIGN(service->end_, opened(::eventfd(0, EFD_CLOEXEC), "eventfd"));

@@ -28,6 +28,9 @@ class PrivilegedService {
   PrivilegedService(const PrivilegedService&) = delete;
   PrivilegedService& operator=(const PrivilegedService&) = delete;
 
+  // For CRIU's environment: "NAME=VALUE".
+  const std::string& variable() const { return variable_; }
+
  private:
   PrivilegedService() = default;
   void serve();
@@ -35,6 +38,7 @@ class PrivilegedService {
   Result<ScopedFd> fulfil(const Packet& packet) const;
   Result<ScopedFd> clone_mount(const std::string& path) const;
 
+  std::string variable_;
   ScopedFd listener_;
   ScopedFd netns_;
   std::vector<std::string> mounts_;

@@ -7,6 +7,8 @@
 
 namespace godwit {
 
+inline constexpr char kPrivilegedVariable[] = "GODWIT_PRIVILEGED";  // has the path of the agent's socket
+
 struct PrivilegedRequest {
   enum Kind : uint32_t {
     kUserfaultfdDevice = 1,  // answered with /dev/userfaultfd, open

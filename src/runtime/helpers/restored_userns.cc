@@ -83,13 +83,13 @@ int duplicate_agent(int from) {
 }
 
 __attribute__((constructor)) void connect_to_agent() {
-  const char* path = getenv("GODWIT_PRIVILEGED");
+  const char* path = getenv(godwit::kPrivilegedVariable);
   sockaddr_un address;
   memset(&address, 0, sizeof address);
   address.sun_family = AF_UNIX;
   if (path == nullptr || strlen(path) >= sizeof address.sun_path) return;
   strcpy(address.sun_path, path);
-  unsetenv("GODWIT_PRIVILEGED");
+  unsetenv(godwit::kPrivilegedVariable);
   agent = static_cast<int>(system_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC));
   if (agent < 0) return;
   const int high = connect(agent, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0
