@@ -68,7 +68,7 @@ MappedLook SharedTracker::find(const std::vector<pid_t>& processes) { return loo
 // The events first: one that comes later is in the next answer, and what it tells of is read after this look.
 MappedLook SharedTracker::look(const std::vector<pid_t>& processes, bool runs) {
   MappedLook found;
-  const auto events = watch_ ? watch_->take() : Result<MappingWatch::Events>(fail("mappings are not watched"));
+  const auto events = watch_.take();
   if (!events) log::warn("{}", events.error().text());
   files_of_.clear();
   for (auto known = processes_.begin(); known != processes_.end();) {

@@ -12,7 +12,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <vector>
 
@@ -81,7 +80,7 @@ class SharedTracker {
   void judge(const MappingWatch::Events& events, MappedLook& found) const;
 
   const Settings settings_;
-  std::optional<MappingWatch> watch_;  // until the last look
+  MappingWatch watch_;  // to the end of the migration: the kernel takes tens of milliseconds to end it
   std::map<pid_t, Process> processes_;
   std::map<pid_t, std::set<FileId>> files_of_;  // at the last look and at this one
 };
