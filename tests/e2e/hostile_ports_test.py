@@ -463,6 +463,15 @@ def ask_outcome(lab, directory, migration, over=False):
         return http2.fields(http2.Call(connection, OUTCOME).ask(outcome_request(migration, over)))
 
 
+def test_token_of_another_peer_is_of_no_use(lab, of_node1, of_node3):
+    migration = "c1" * 8
+    with greeted(lab, of_node1, "node1", migration) as (_, reply):
+        with trusted(lab, DATA, of_node3, migration=migration) as connection:
+            send(connection, data_hello(migration=migration, token=reply[DATA_TOKEN]))
+            assert connection.recv(100)[12:14] == b"\1\3"  # as if there were no such migration
+            assert is_closed(connection)
+
+
 def test_id_of_another_peers_migration_is_taken(lab, of_node1, of_node3):
     migration = "c2" * 8
     with greeted(lab, of_node1, "node1", migration) as (call, _):
