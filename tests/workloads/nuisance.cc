@@ -29,6 +29,7 @@ namespace {
 constexpr size_t kPage = 4096;
 
 struct Nuisance {
+  std::string name;
   std::function<bool()> once;  // whether it worked
   std::atomic<uint64_t> times = 0;
   std::atomic<bool> failed = false;
@@ -97,14 +98,15 @@ Range find_vdso() {
   return range;
 }
 
+std::atomic<pid_t> vdso_mover = 0;
+
 // In a process of its own, whose other thread needs no vdso: it may be taken out of the place where somebody has just
-// seen it. It is killed with its parent, and never by itself.
+// seen it. It is killed with its parent, or when calm is wanted, and never by itself.
 bool move_vdso() {
-  static pid_t child = 0;
   int status = 0;
-  if (child != 0) return usleep(5000), waitpid(child, &status, WNOHANG) == 0;
-  child = fork();
-  if (child > 0) return true;
+  if (vdso_mover != 0) return usleep(5000), waitpid(vdso_mover, &status, WNOHANG) == 0;
+  vdso_mover = fork();
+  if (vdso_mover > 0) return true;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const Range vdso = find_vdso();
   if (vdso.bytes == 0) _exit(1);
@@ -117,6 +119,13 @@ bool move_vdso() {
     }
   }).detach();
   for (;;) pause();
+}
+
+void end_vdso_mover() {
+  const pid_t child = vdso_mover.exchange(0);
+  if (child <= 0) return;
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
 }
 
 // Takes all of its tmpfs, and gives it back.
@@ -164,8 +173,11 @@ int run(int argc, char** argv) {
   const int listener = listen_on(static_cast<uint16_t>(flags.number("port")));
   static std::map<std::string, Nuisance> nuisances;
   std::string with = flags.text("with") + ",";
-  for (size_t end; (end = with.find(',')) != std::string::npos; with.erase(0, end + 1))
-    nuisances[with.substr(0, end)].once = kinds().at(with.substr(0, end));
+  for (size_t end; (end = with.find(',')) != std::string::npos; with.erase(0, end + 1)) {
+    const std::string name = with.substr(0, end);
+    nuisances[name].name = name;
+    nuisances[name].once = kinds().at(name);
+  }
   for (auto& [name, nuisance] : nuisances) {
     ++at_work;
     std::thread([&nuisance] {
@@ -173,6 +185,7 @@ int run(int argc, char** argv) {
         if (!nuisance.once()) nuisance.failed = true;
         ++nuisance.times;
       }
+      if (nuisance.name == "vdso") end_vdso_mover();
       --at_work;
     }).detach();
   }
