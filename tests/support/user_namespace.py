@@ -46,6 +46,8 @@ def processes(container, lab):
                     "descriptors": sorted(descriptors)}
         except (FileNotFoundError, ProcessLookupError):
             continue
+        except PermissionError:  # not even root of the host may look into it: none of a container's
+            continue
     return found
 
 
