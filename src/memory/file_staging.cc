@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 #include "base/identifier.h"
-#include "base/page.h"
+#include "memory/content_writing.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -45,11 +45,6 @@ Result<> set_attributes(int parent, const std::string& name, const peer::FileEnt
   return {};
 }
 
-bool whole_pages(uint64_t offset, uint64_t bytes) {
-  return bytes > 0 && offset % kPageBytes == 0 && bytes % kPageBytes == 0 && bytes <= wire::kImageBytesMax &&
-         offset <= wire::kImageBytesMax - bytes;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<FileStaging>> FileStaging::create(const std::filesystem::path& root) {
@@ -81,31 +76,15 @@ Result<int> FileStaging::file_for(uint64_t inode) {
 }
 
 Result<> FileStaging::content(uint64_t inode, uint64_t offset, std::string_view pages) {
-  if (!whole_pages(offset, pages.size())) return fail("content that is not whole pages");
+  if (!are_whole_pages(offset, pages.size())) return fail("content that is not whole pages");
   TRY_ASSIGN(const int file, file_for(inode));
-  // What is behind the end of the file belongs to its last page and is zero.
-  if (applied_) {
-    const uint64_t size = open_.at(inode).entry->size();
-    if (offset >= size) return {};
-    pages = pages.substr(0, std::min<uint64_t>(pages.size(), size - offset));
-  }
-  while (!pages.empty()) {
-    const ssize_t done = ::pwrite(file, pages.data(), pages.size(), static_cast<off_t>(offset));
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return fail_errno("writing a file of the container's");
-    pages.remove_prefix(static_cast<size_t>(done));
-    offset += static_cast<uint64_t>(done);
-  }
-  return {};
+  return write_content(file, offset, pages, applied_ ? open_.at(inode).entry->size() : UINT64_MAX);
 }
 
 Result<> FileStaging::zeros(uint64_t inode, uint64_t offset, uint64_t bytes) {
-  if (!whole_pages(offset, bytes)) return fail("zeros that are not whole pages");
+  if (!are_whole_pages(offset, bytes)) return fail("zeros that are not whole pages");
   TRY_ASSIGN(const int file, file_for(inode));
-  if (::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                  static_cast<off_t>(bytes)) != 0)
-    return fail_errno("making a hole in a file of the container's");
-  return {};
+  return write_zeros(file, offset, bytes);
 }
 
 Result<> FileStaging::apply(const peer::FileTree& tree) {

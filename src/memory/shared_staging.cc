@@ -6,23 +6,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <set>
 
-#include "base/page.h"
+#include "memory/content_writing.h"
 #include "memory/shared_objects.h"
 #include "wire/frame.h"
 
 namespace godwit {
-
-namespace {
-
-bool whole_pages(uint64_t offset, uint64_t bytes) {
-  return bytes > 0 && offset % kPageBytes == 0 && bytes % kPageBytes == 0 && bytes <= wire::kImageBytesMax &&
-         offset <= wire::kImageBytesMax - bytes;
-}
-
-}  // namespace
 
 // As CRIU would make it. What it seals it can also seal against more seals.
 Result<> SharedStaging::object(uint64_t inode, std::string_view name) {
@@ -50,26 +40,15 @@ Result<SharedStaging::Object*> SharedStaging::find(uint64_t inode) {
 }
 
 Result<> SharedStaging::content(uint64_t inode, uint64_t offset, std::string_view pages) {
-  if (!whole_pages(offset, pages.size())) return fail("content that is not whole pages");
+  if (!are_whole_pages(offset, pages.size())) return fail("content that is not whole pages");
   TRY_ASSIGN(const Object* object, find(inode));
-  if (applied_) pages = pages.substr(0, offset < object->size ? object->size - offset : 0);
-  while (!pages.empty()) {
-    const ssize_t done = ::pwrite(object->file.get(), pages.data(), pages.size(), static_cast<off_t>(offset));
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return fail_errno("writing shared memory of the container's");
-    pages.remove_prefix(static_cast<size_t>(done));
-    offset += static_cast<uint64_t>(done);
-  }
-  return {};
+  return write_content(object->file.get(), offset, pages, applied_ ? object->size : UINT64_MAX);
 }
 
 Result<> SharedStaging::zeros(uint64_t inode, uint64_t offset, uint64_t bytes) {
-  if (!whole_pages(offset, bytes)) return fail("zeros that are not whole pages");
+  if (!are_whole_pages(offset, bytes)) return fail("zeros that are not whole pages");
   TRY_ASSIGN(const Object* object, find(inode));
-  if (::fallocate(object->file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                  static_cast<off_t>(bytes)) != 0)
-    return fail_errno("making a hole in shared memory of the container's");
-  return {};
+  return write_zeros(object->file.get(), offset, bytes);
 }
 
 Result<> SharedStaging::apply(const peer::SharedMemory& memory) {
