@@ -154,10 +154,7 @@ Result<pager::Attached> TargetPager::attach() {
   for (const std::string& peer : settings_.peers) attach.add_peers(peer);
   attach.set_allow_plain(settings_.allow_plain);
   attach.set_idle_ms(static_cast<uint64_t>(settings_.idle_limit.count()));
-  TRY_ASSIGN(ScopedFd socket,
-             connect_unix(pager_socket(arrival_.directory), SOCK_SEQPACKET, in_timeval(kAnswersWithin)));
-  set_limit(socket.get(), SO_RCVTIMEO, kStartsWithin);
-  TRY(send_packet(socket.get(), request.SerializeAsString()));
+  TRY_ASSIGN(ScopedFd socket, ask(request, kStartsWithin));
   TRY_ASSIGN(pager::Reply reply, receive_reply(socket.get()));
   set_limit(socket.get(), SO_RCVTIMEO, 0ms);  // what else comes comes at its time
   std::lock_guard lock(mutex_);
@@ -174,13 +171,11 @@ Result<> TargetPager::hold(const Container& container) {
 }
 
 void TargetPager::end_process() {
-  auto socket = connect_unix(pager_socket(arrival_.directory), SOCK_SEQPACKET, in_timeval(kAnswersWithin));
-  if (!socket) return;  // it has ended
-  set_limit(socket->get(), SO_RCVTIMEO, kEndsWithin);
   pager::Request request;
   request.mutable_end();
-  auto heard = send_packet(socket->get(), request.SerializeAsString());
-  while (heard) {
+  const auto socket = ask(request, kEndsWithin);
+  if (!socket) return;  // it has ended
+  for (;;) {
     auto packet = receive_packet(socket->get(), kReplyBytesMax);
     if (packet) continue;
     if (packet.error().code() != ECONNRESET)
@@ -191,21 +186,24 @@ void TargetPager::end_process() {
 
 // --- Requests ----------------------------------------------------------------------------------------------
 
-Result<pager::Reply> TargetPager::call(const pager::Request& request, std::chrono::milliseconds limit, int fd) {
-  TRY_ASSIGN(const ScopedFd socket,
+// The answer is to be read from the socket, which waits for it up to LIMIT.
+Result<ScopedFd> TargetPager::ask(const pager::Request& request, std::chrono::milliseconds limit, int fd) const {
+  TRY_ASSIGN(ScopedFd socket,
              connect_unix(pager_socket(arrival_.directory), SOCK_SEQPACKET, in_timeval(kAnswersWithin)));
   set_limit(socket.get(), SO_RCVTIMEO, limit);
   TRY(fd < 0 ? send_packet(socket.get(), request.SerializeAsString())
              : send_packet(socket.get(), request.SerializeAsString(), {fd}));
+  return socket;
+}
+
+Result<pager::Reply> TargetPager::call(const pager::Request& request, std::chrono::milliseconds limit, int fd) {
+  TRY_ASSIGN(const ScopedFd socket, ask(request, limit, fd));
   return receive_reply(socket.get());
 }
 
 // The answer may take longer than LIMIT, as long as the process answers others meanwhile.
 Result<pager::Reply> TargetPager::await(const pager::Request& request, std::chrono::milliseconds limit) {
-  TRY_ASSIGN(const ScopedFd socket,
-             connect_unix(pager_socket(arrival_.directory), SOCK_SEQPACKET, in_timeval(kAnswersWithin)));
-  set_limit(socket.get(), SO_RCVTIMEO, limit + kAnswersWithin);
-  TRY(send_packet(socket.get(), request.SerializeAsString()));
+  TRY_ASSIGN(const ScopedFd socket, ask(request, limit + kAnswersWithin));
   for (;;) {
     auto reply = receive_reply(socket.get());
     if (reply || reply.error().code() != EAGAIN) return reply;

@@ -92,6 +92,7 @@ class TargetPager {
   Result<pager::Attached> attach();
   Result<> ask_to_take_over();
   Result<> hold(const Container& container);
+  Result<ScopedFd> ask(const pager::Request& request, std::chrono::milliseconds limit, int fd = -1) const;
   Result<pager::Reply> call(const pager::Request& request, std::chrono::milliseconds limit, int fd = -1);
   Result<pager::Reply> await(const pager::Request& request, std::chrono::milliseconds limit);
   void end_process();
