@@ -23,6 +23,7 @@
 #include "network/remove.h"
 #include "runtime/criu_log.h"
 #include "runtime/lens_files.h"
+#include "runtime/socket_states.h"
 #include "runtime/streams.h"
 #include "runtime/tcp_repair.h"
 #include "wire/hello.h"
@@ -488,6 +489,11 @@ Step<> SourceMigration::dump_and_transfer() {
   if (!netns) return failed_here("dump", std::move(netns.error()));
   if (auto now = network::capture_volatile(netns->get(), facts_.network); !now)
     return failed_here("dump", std::move(now.error()));
+  auto sockets = std::async(std::launch::async, [this, &netns]() -> Result<> {
+    TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(facts_.container.freezer_cgroup));
+    TRY_ASSIGN(const auto states, read_socket_states(processes, netns->get(), facts_.network));
+    return write_socket_states(states, work_->path() / "images");
+  });
   auto streams = find_streams(facts_.container.pid, facts_.spec.terminal);
   if (streams) facts_.streams = std::move(*streams);
 
@@ -497,6 +503,7 @@ Step<> SourceMigration::dump_and_transfer() {
   memory_peak_bytes_ = std::max(memory_peak_bytes_, work_->used_bytes());
   // CRIU had thawed the cgroup and holds the tasks by ptrace; from here on they stand still even if CRIU dies.
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("dump", std::move(frozen.error()));
+  if (auto written = sockets.get(); !written) return failed_here("dump", std::move(written.error()));
   sending_->dump_is_complete();
   return check_criu();
 }

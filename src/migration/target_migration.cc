@@ -22,6 +22,7 @@
 #include "migration/target_links.h"
 #include "migration/target_record.h"
 #include "network/announce.h"
+#include "network/datagram_delivery.h"
 #include "network/frame_delivery.h"
 #include "runtime/criu_log.h"
 #include "runtime/tcp_repair.h"
@@ -417,6 +418,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   if (!restored && memory_ && memory_->failure()) return failed("transfer", *memory_->failure());
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
   privileged_.reset();  // nothing of the container has run yet
+  if (auto whole = restore_socket_states(); !whole) return failed("restore", whole.error());
   if (files_) {
     if (auto here = files_->await_content(Clock::now() + host_.step_timeout); !here)
       return failed("transfer", here.error());
@@ -438,6 +440,30 @@ Result<> TargetMigration::check_objects() const {
   for (const uint64_t inode : files_->untaken_objects())
     if (std::filesystem::exists(directory() / "images" / fmt::format("pagemap-shmem-{}.img", inode)))
       return fail("CRIU has not taken the shared memory that was sent");
+  return {};
+}
+
+// What CRIU leaves out of sockets.
+Result<> TargetMigration::restore_socket_states() {
+  TRY_ASSIGN(const auto states, load_socket_states(directory() / "images"));
+  if (states.sockets().empty()) return {};
+  TRY(find_tasks());
+  TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(cgroup_));
+  TRY_ASSIGN(auto sockets, SocketRestoring::apply(states, processes));
+  sockets_.emplace(std::move(sockets));
+  return deliver_unread();
+}
+
+// Before any frame of the downtime. They are gone with the container if it does not stay here.
+Result<> TargetMigration::deliver_unread() {
+  network::DatagramDelivery delivery(*network_, network_state_, *frame_sender_);
+  for (const UnreadDatagrams& unread : sockets_->unread()) {
+    // What was sent to a group has come already, if it was another member's too.
+    for (const peer::Datagram* datagram : unread.missing()) TRY(delivery.deliver(*datagram, unread.port()));
+    if (const auto lost = unread.await(); !lost.empty())
+      notes_.push_back(fmt::format("{} datagrams that were not read at port {} are lost", lost.size(), unread.port()));
+  }
+  sockets_->unread().clear();
   return {};
 }
 
@@ -521,6 +547,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
   const Stopwatch attach_watch;
   auto attached = attach_network();
+  announce_groups();
   hook_ = start_hook(host_.hooks, attached_facts());
   bridge_->release(CriuPoint::kNetworkUnlock);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
@@ -590,6 +617,14 @@ HookFacts TargetMigration::attached_facts() const {
   facts.other = hello_.node();
   facts.netns = *spec_.netns_path;
   return facts;
+}
+
+// Lets go of the sockets.
+void TargetMigration::announce_groups() {
+  if (!sockets_) return;
+  sockets_->announce_groups();
+  for (const std::string& note : sockets_->notes()) notes_.push_back(note);
+  sockets_.reset();
 }
 
 Result<> TargetMigration::attach_network() {
@@ -736,6 +771,7 @@ void TargetMigration::abort(const std::string& reason) {
   if (receiving_) receiving_->cancel();
   if (memory_) memory_->cancel();
   if (files_) files_->cancel();
+  sockets_.reset();
   undo_.roll_back();
   stop_what_arrives();
   cni_.clear();

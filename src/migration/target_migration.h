@@ -33,6 +33,7 @@
 #include "runtime/object_door.h"
 #include "runtime/oci_spec.h"
 #include "runtime/privileged_service.h"
+#include "runtime/socket_states.h"
 #include "runtime/streams.h"
 #include "wire/preamble.h"
 
@@ -108,6 +109,9 @@ class TargetMigration {
   Result<> await_restored();
   Result<> check_objects() const;
   Result<> end_repair();
+  Result<> restore_socket_states();
+  Result<> deliver_unread();
+  void announce_groups();
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;
@@ -148,6 +152,7 @@ class TargetMigration {
   std::shared_ptr<TargetPager> memory_;        // none if memory comes with CRIU's images; set before kPrepared
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
+  std::optional<SocketRestoring> sockets_;     // until they may be used
   std::optional<JournalRecord> journal_;
   UndoList undo_;
   std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy

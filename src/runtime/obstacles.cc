@@ -5,7 +5,6 @@
 #include <set>
 #include <string_view>
 
-#include "base/file.h"
 #include "kernel/pidfd.h"
 #include "kernel/proc.h"
 #include "runtime/socket_obstacles.h"
@@ -41,18 +40,10 @@ constexpr Unsupported kUnsupported[] = {
     {"/dev/vhost", "a vhost device"},
 };
 
-// Of the network namespace of PID.
-std::vector<MulticastGroup> groups_around(pid_t pid) {
-  constexpr size_t kTextBytesMax = size_t{1} << 20;
-  const auto igmp = read_file(fmt::format("/proc/{}/net/igmp", pid), kTextBytesMax);
-  const auto igmp6 = read_file(fmt::format("/proc/{}/net/igmp6", pid), kTextBytesMax);
-  return joined_groups(igmp.value_or(""), igmp6.value_or(""));
-}
-
-std::string obstacle_in_file(int pidfd, const proc::OpenFile& file, const std::vector<MulticastGroup>& groups) {
+std::string obstacle_in_file(int pidfd, const proc::OpenFile& file) {
   if (!file.link.starts_with("socket:")) return obstacle_in_link(file.link);
   const auto socket = copy_fd_from(pidfd, file.fd);
-  return socket ? obstacle_in_socket(socket->get(), groups) : "";  // an error: it was closed
+  return socket ? obstacle_in_socket(socket->get()) : "";  // an error: it was closed
 }
 
 void look_at(pid_t pid, std::set<std::string>& texts) {
@@ -65,9 +56,8 @@ void look_at(pid_t pid, std::set<std::string>& texts) {
   auto files = proc::open_files(pid);
   const auto pidfd = open_pidfd(pid);
   if (!files || !pidfd) return;
-  const auto groups = groups_around(pid);
   for (const proc::OpenFile& file : *files) {
-    const std::string what = obstacle_in_file(pidfd->get(), file, groups);
+    const std::string what = obstacle_in_file(pidfd->get(), file);
     if (!what.empty())
       texts.insert(fmt::format("{} has {} open (descriptor {}), which CRIU cannot carry", who, what, file.fd));
   }

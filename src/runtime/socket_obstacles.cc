@@ -1,7 +1,7 @@
 #include "runtime/socket_obstacles.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -9,14 +9,11 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <chrono>
-#include <cstring>
 #include <functional>
 #include <optional>
 #include <thread>
-
-#include "base/file.h"
 
 namespace godwit {
 
@@ -26,6 +23,9 @@ using namespace std::chrono_literals;
 
 // Newer than Debian 12's headers.
 constexpr int kProtocolMptcp = 262, kFamilySmc = 43, kFamilyXdp = 44;
+
+constexpr int kTcpAoInfo = 40;         // linux/tcp.h: TCP_AO_INFO
+constexpr int kNetlinkGroupsMax = 32;  // that CRIU carries
 
 constexpr auto kLookAgainAfter = 10ms;
 constexpr int kLooks = 50;  // a server whose clients come all the time hardly ever has none waiting
@@ -102,6 +102,10 @@ std::string in_tcp(int socket) {
   socklen_t length = sizeof layer - 1;
   if (::getsockopt(socket, IPPROTO_TCP, TCP_ULP, layer, &length) == 0 && layer[0] != '\0')
     return fmt::format("a TCP socket with the kernel's {}", std::string_view(layer));
+  char authentication[256];
+  length = sizeof authentication;
+  if (::getsockopt(socket, IPPROTO_TCP, kTcpAoInfo, authentication, &length) == 0)
+    return "a TCP socket with the Authentication Option (TCP_AO)";
   if (lasts([&] { return unaccepted(socket) > 0; }))
     return fmt::format("a socket listening at port {} with connections that the program has not accepted",
                        port_of(socket));
@@ -121,42 +125,15 @@ bool has_unknown_link(int socket) {
   return ::getsockopt(socket, SOL_SOCKET, SO_BINDTODEVICE, device, &length) == 0 && length == 0;
 }
 
-// A socket is a member if the kernel tells the sources it takes the group from.
-bool has_joined(int socket, const MulticastGroup& group) {
-  const bool v4 = IN6_IS_ADDR_V4MAPPED(&group.address);
-  group_filter filter{};
-  filter.gf_interface = static_cast<uint32_t>(group.link);
-  if (v4) {
-    auto& address = reinterpret_cast<sockaddr_in&>(filter.gf_group);
-    address.sin_family = AF_INET;
-    std::memcpy(&address.sin_addr, &group.address.s6_addr[12], sizeof address.sin_addr);
-  } else {
-    auto& address = reinterpret_cast<sockaddr_in6&>(filter.gf_group);
-    address.sin6_family = AF_INET6;
-    address.sin6_addr = group.address;
-  }
-  socklen_t length = sizeof filter;
-  return ::getsockopt(socket, v4 ? IPPROTO_IP : IPPROTO_IPV6, MCAST_MSFILTER, &filter, &length) == 0;
-}
+// What waits to be told of its end is lost, and the kernel counts from 0 again.
+bool uses_zero_copy(int socket) { return option(socket, SOL_SOCKET, SO_ZEROCOPY).value_or(0) != 0; }
 
-std::string in_groups(int socket, const std::vector<MulticastGroup>& groups) {
-  for (const MulticastGroup& group : groups) {
-    if (!has_joined(socket, group)) continue;
-    char text[INET6_ADDRSTRLEN] = {};
-    const bool v4 = IN6_IS_ADDR_V4MAPPED(&group.address);
-    ::inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &group.address.s6_addr[12] : group.address.s6_addr, text, sizeof text);
-    return fmt::format("a socket that has joined the multicast group {}", text);
-  }
-  return "";
-}
-
-std::string in_inet(int socket, const std::vector<MulticastGroup>& groups) {
+std::string in_inet(int socket) {
   const int type = option(socket, SOL_SOCKET, SO_TYPE).value_or(0);
   const int protocol = option(socket, SOL_SOCKET, SO_PROTOCOL).value_or(0);
-  if (type != SOCK_STREAM)
-    if (auto joined = in_groups(socket, groups); !joined.empty()) return joined;
   if (type == SOCK_RAW) return "";
   if (has_unknown_link(socket)) return "a socket bound to a link-local address and not to a device (SO_BINDTODEVICE)";
+  if (uses_zero_copy(socket)) return "a socket that sends without copying (SO_ZEROCOPY)";
   switch (protocol) {
     case IPPROTO_TCP:
       return in_tcp(socket);
@@ -180,86 +157,32 @@ std::string in_unix(int socket) {
   return "a listening UNIX socket with connections that the program has not accepted";
 }
 
-std::vector<std::string_view> words_of(std::string_view line) {
-  std::vector<std::string_view> words;
-  for (size_t at = 0; (at = line.find_first_not_of(" \t", at)) != std::string_view::npos;) {
-    const size_t end = std::min(line.find_first_of(" \t", at), line.size());
-    words.push_back(line.substr(at, end - at));
-    at = end;
-  }
-  return words;
+bool has_high_groups(int socket) {
+  std::array<uint32_t, 64> groups{};
+  socklen_t length = sizeof groups;
+  if (::getsockopt(socket, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, groups.data(), &length) != 0) return false;
+  return std::any_of(groups.begin() + kNetlinkGroupsMax / 32, groups.end(), [](uint32_t word) { return word != 0; });
 }
 
-template <typename Number>
-std::optional<Number> parse(std::string_view text, int base) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.begin(), text.end(), value, base);
-  return error == std::errc() && end == text.end() ? std::optional(value) : std::nullopt;
-}
-
-// "2  eth0 : 2 V3" and then, indented, "  010163EF  1 0:00000000  0" for each group: the address as the machine holds
-// it.
-void add_v4_groups(std::string_view igmp, std::vector<MulticastGroup>& groups) {
-  int link = 0;
-  for (const std::string& line : split_lines(igmp)) {
-    const auto words = words_of(line);
-    if (words.empty()) continue;
-    if (line[0] != '\t') {
-      link = parse<int>(words[0], 10).value_or(0);
-      continue;
-    }
-    const auto address = parse<uint32_t>(words[0], 16);
-    if (!address || *address == htonl(INADDR_ALLHOSTS_GROUP)) continue;
-    MulticastGroup group{.link = link, .address = {}};
-    group.address.s6_addr[10] = group.address.s6_addr[11] = 0xff;
-    std::memcpy(&group.address.s6_addr[12], &*address, sizeof *address);
-    groups.push_back(group);
-  }
-}
-
-// ff01::1 and ff02::1, and what the kernel joins for each of its addresses (ff02::1:ff00:0/104).
-bool is_of_every_host(const in6_addr& group) {
-  in6_addr rest = group;
-  rest.s6_addr[1] = 0;
-  in6_addr all{};
-  all.s6_addr[0] = 0xff;
-  all.s6_addr[15] = 1;
-  constexpr uint8_t kSolicitedNode[13] = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
-  return std::memcmp(&rest, &all, sizeof all) == 0 || std::memcmp(&group, kSolicitedNode, sizeof kSolicitedNode) == 0;
-}
-
-// "2    eth0            ff050000000000000000000000009901     1 00000004 0"
-void add_v6_groups(std::string_view igmp6, std::vector<MulticastGroup>& groups) {
-  for (const std::string& line : split_lines(igmp6)) {
-    const auto words = words_of(line);
-    if (words.size() < 3 || words[2].size() != 2 * sizeof(in6_addr)) continue;
-    MulticastGroup group{.link = parse<int>(words[0], 10).value_or(0), .address = {}};
-    for (size_t i = 0; i < sizeof(in6_addr); ++i)
-      group.address.s6_addr[i] = parse<uint8_t>(words[2].substr(2 * i, 2), 16).value_or(0);
-    if (!is_of_every_host(group.address)) groups.push_back(group);
-  }
+std::string in_netlink(int socket) {
+  if (has_high_groups(socket)) return "a netlink socket in a group above 32";
+  if (lasts([&] { return is_ready(socket, POLLIN); })) return "a netlink socket with messages that were not read";
+  return "";
 }
 
 }  // namespace
 
-std::vector<MulticastGroup> joined_groups(std::string_view igmp, std::string_view igmp6) {
-  std::vector<MulticastGroup> groups;
-  add_v4_groups(igmp, groups);
-  add_v6_groups(igmp6, groups);
-  return groups;
-}
-
-std::string obstacle_in_socket(int socket, const std::vector<MulticastGroup>& groups) {
+std::string obstacle_in_socket(int socket) {
   const auto family = option(socket, SOL_SOCKET, SO_DOMAIN);
   if (!family) return "";
   switch (*family) {
     case AF_INET:
     case AF_INET6:
-      return in_inet(socket, groups);
+      return in_inet(socket);
     case AF_UNIX:
       return in_unix(socket);
     case AF_NETLINK:
-      return lasts([&] { return is_ready(socket, POLLIN); }) ? "a netlink socket with messages that were not read" : "";
+      return in_netlink(socket);
     case AF_PACKET:
       return "";
     default:

@@ -10,7 +10,6 @@
 
 #include <thread>
 
-#include "base/file.h"
 #include "base/scoped_fd.h"
 #include "base/test_support.h"
 #include "runtime/socket_obstacles.h"
@@ -112,30 +111,20 @@ TEST(SocketObstacles, ACorkedUdpSocketIsSeen) {
   EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr("corked"));
 }
 
-TEST(SocketObstacles, AMulticastMemberIsSeenAndOthersAreNot) {
-  const ScopedFd member(::socket(AF_INET, SOCK_DGRAM, 0)), other(::socket(AF_INET, SOCK_DGRAM, 0));
-  ip_mreqn request{};
-  request.imr_multiaddr.s_addr = htonl(0xef630101);  // 239.99.1.1
-  request.imr_ifindex = 1;                           // lo
-  ASSERT_EQ(::setsockopt(member.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof request), 0);
-  const auto groups = joined_groups(must(read_file("/proc/self/net/igmp")), must(read_file("/proc/self/net/igmp6")));
-  EXPECT_THAT(obstacle_in_socket(member.get(), groups), HasSubstr("multicast group 239.99.1.1"));
-  EXPECT_EQ(obstacle_in_socket(other.get(), groups), "");
+TEST(SocketObstacles, ASocketThatSendsWithoutCopyingIsSeen) {
+  const ScopedFd socket(::socket(AF_INET, SOCK_STREAM, 0));
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on), 0);
+  EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr("SO_ZEROCOPY"));
 }
 
-TEST(SocketObstacles, GroupsOfEveryHostAreNotCounted) {
-  const std::string igmp =
-      "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n"
-      "\t\t\t\t010000E0     1 0:00000000\t\t0\n2\teth0      :     2      V3\n"
-      "\t\t\t\t010163EF     1 0:00000000\t\t0\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
-  const std::string igmp6 =
-      "1    lo              ff020000000000000000000000000001     1 0000000C 0\n"
-      "2    eth0            ff0200000000000000000001ff020061     1 00000004 0\n"
-      "2    eth0            ff050000000000000000000000009901     1 00000004 0\nnonsense\n";
-  const auto groups = joined_groups(igmp, igmp6);
-  ASSERT_EQ(groups.size(), 2u);
-  EXPECT_EQ(groups[0].link, 2);
-  EXPECT_EQ(groups[1].address.s6_addr[1], 5);
+TEST(SocketObstacles, AHighNetlinkGroupIsSeenAndALowOneIsNot) {
+  const ScopedFd socket(::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+  for (const auto& [group, expected] :
+       {std::pair<int, const char*>{RTNLGRP_LINK, ""}, {RTNLGRP_NEXTHOP, ""}, {34, "above 32"}}) {
+    ASSERT_EQ(::setsockopt(socket.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group), 0);
+    EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr(expected)) << group;
+  }
 }
 
 TEST(SocketObstacles, AUnixConnectionThatNobodyAcceptsIsSeen) {

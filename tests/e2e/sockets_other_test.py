@@ -4,11 +4,13 @@ import select
 import socket
 import struct
 
-from tests.support.exhibits import CLIENT_V4, CLIENT_V6, V4, V6, failures_of_moving, start_zoo
+from tests.support.exhibits import CLIENT_V4, CLIENT_V6, V4, V6, failures_of_moving, failures_of_staying, start_zoo
 from tests.support.socket_zoo import inet, netlink, unix
 
 ETH_P_ALL = 3
 RTMGRP_LINK = 1
+IP_PKTINFO = 8
+SO_RCVBUFFORCE = 33
 
 
 def udp(scene, here=V4, there=CLIENT_V4):
@@ -27,6 +29,98 @@ def udp(scene, here=V4, there=CLIENT_V4):
 
 def udp_over_ipv6(scene):
     yield from udp(scene, V6, CLIENT_V6)
+
+
+def sent_by(scene, here, there, datagrams, *, prepare=lambda made: None):
+    """A socket at HERE with DATAGRAMS in it that were not read, and who has sent them."""
+    made = scene.home.socket(*of(here))
+    prepare(made)
+    made.bind(inet(here, scene.port))
+    away = scene.away.socket(*of(there)).bind(inet(there, scene.port + 5))
+    for datagram in datagrams:
+        away.send(datagram, to=inet(V6 if ":" in here else V4, scene.port))
+    assert made.poll(select.POLLIN, 2000)
+    return made, away
+
+
+def comes(made, sender, datagrams):
+    assert [made.receive_message()[:2] for _ in datagrams] == [(datagram, sender) for datagram in datagrams]
+
+
+def unread_datagrams(scene, here="0.0.0.0", there=CLIENT_V4):
+    """An empty one and one that fills many packets among them, in their order; new ones come after them."""
+    datagrams = [b"one", b"", b"three", bytes(range(256)) * 100, b"five"]
+    made, away = sent_by(scene, here, there, datagrams)
+    room = made.get_int(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    yield
+    away.send(b"new", to=inet(V6 if ":" in here else V4, scene.port))
+    comes(made, inet(there, scene.port + 5), [*datagrams, b"new"])
+    assert made.get_int(socket.SOL_SOCKET, socket.SO_RCVBUF) == room
+
+
+def unread_datagrams_over_ipv6(scene):
+    yield from unread_datagrams(scene, "::", CLIENT_V6)
+
+
+def unread_datagrams_of_a_known_link(scene):
+    """The program wants to know how they came: they do so once more, by that link."""
+    datagrams = [b"one", b"", bytes(range(256)) * 100, b"four"]
+    made, _ = sent_by(scene, "0.0.0.0", CLIENT_V4, datagrams,
+                      prepare=lambda made: made.set(socket.IPPROTO_IP, IP_PKTINFO, 1))
+    yield
+    comes(made, inet(CLIENT_V4, scene.port + 5), datagrams)
+
+
+def unread_datagrams_of_a_known_link_over_ipv6(scene):
+    datagrams = [b"one", b"", bytes(range(256)) * 100, b"four"]
+    made, _ = sent_by(scene, "::", CLIENT_V6, datagrams,
+                      prepare=lambda made: made.set(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1))
+    yield
+    comes(made, inet(CLIENT_V6, scene.port + 5), datagrams)
+
+
+def unread_datagrams_of_a_connected_socket(scene):
+    away = scene.away.socket(*of(CLIENT_V4)).bind(inet(CLIENT_V4, scene.port))
+    home = scene.home.socket(*of(V4)).bind(inet(V4, scene.port)).connect(inet(CLIENT_V4, scene.port))
+    for number in range(100):
+        away.send(b"%d" % number, to=inet(V4, scene.port))
+    assert home.poll(select.POLLIN, 2000)
+    yield
+    comes(home, inet(CLIENT_V4, scene.port), [b"%d" % number for number in range(100)])
+
+
+def unread_datagrams_of_its_own(scene):
+    """Over the loopback, and to its own address."""
+    made = [(scene.home.socket(*of(address)).bind(inet(address, scene.port)), address)
+            for address in ("127.0.0.1", V4, "::1")]
+    senders = []
+    for receiver, address in made:
+        sender = scene.home.socket(*of(address)).bind(inet(address, scene.port + 1))
+        sender.send(b"to myself", to=inet(address, scene.port))
+        senders.append(sender)
+        assert receiver.poll(select.POLLIN, 2000)
+    yield
+    for receiver, address in made:
+        comes(receiver, inet(address, scene.port + 1), [b"to myself"])
+
+
+def unread_datagrams_to_a_group(scene, group="239.99.1.30"):
+    """Both members have it once."""
+    members = []
+    for _ in range(2):
+        member = scene.home.socket(*of(V4))
+        member.set(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        member.bind(inet(group, scene.port))
+        member.set(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(V4))
+        members.append(member)
+    away = scene.away.socket(*of(V4)).bind(inet(CLIENT_V4, scene.port))
+    away.set(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(CLIENT_V4))
+    away.send(b"to the group", to=inet(group, scene.port))
+    assert all(member.poll(select.POLLIN, 2000) for member in members)
+    yield
+    for member in members:
+        comes(member, inet(CLIENT_V4, scene.port), [b"to the group"])
+        assert not member.poll(select.POLLIN, 0)
 
 
 def of(address):
@@ -115,6 +209,7 @@ def raw_sockets(scene):
 
 def packet_sockets(scene):
     packets = scene.home.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    packets.set(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)  # it also sees what the others here do
     yield
     away = scene.away.socket(*of(V4))
     away.send(b"a datagram to be seen", to=inet(V4, scene.port))
@@ -122,9 +217,15 @@ def packet_sockets(scene):
         pass
 
 
-EXHIBITS = [udp, udp_over_ipv6, unix_pairs, descriptors_in_flight, unix_names, netlink_sockets, raw_sockets,
+EXHIBITS = [udp, udp_over_ipv6, unread_datagrams, unread_datagrams_over_ipv6, unread_datagrams_of_a_known_link,
+            unread_datagrams_of_a_known_link_over_ipv6, unread_datagrams_of_a_connected_socket,
+            unread_datagrams_of_its_own, unread_datagrams_to_a_group, unix_pairs, descriptors_in_flight, unix_names, netlink_sockets, raw_sockets,
             packet_sockets]
 
 
 def test_sockets_of_every_kind_go_there_and_back(lab, keep):
     assert failures_of_moving(lab, keep(start_zoo(lab)), EXHIBITS, ["node2", "node1"]) == {}
+
+
+def test_sockets_of_every_kind_stay_after_a_rollback(lab, keep):
+    assert failures_of_staying(lab, keep(start_zoo(lab)), EXHIBITS, "node2") == {}

@@ -12,6 +12,8 @@ from tests.support.socket_zoo import container_zoo, host_zoo, inet, netlink, uni
 
 IPPROTO_MPTCP = 262
 UDP_CORK = 1
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+SO_ZEROCOPY = 60
 RTM_GETLINK = struct.pack("=IHHIIBxHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0)
 
 
@@ -46,11 +48,16 @@ def unread_netlink(home, _):
     return "a netlink socket with messages that were not read", asking.close
 
 
-def multicast(home, _):
-    member = home.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    member.set(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
-               socket.inet_aton("239.99.1.1") + socket.inet_aton("10.99.2.61"))
-    return "the multicast group 239.99.1.1", member.close
+def high_netlink_group(home, _):
+    listening = home.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE).bind(netlink())
+    listening.set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, 34)
+    return "a netlink socket in a group above 32", listening.close
+
+
+def without_copying(home, _):
+    made = home.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.set(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+    return "sends without copying", made.close
 
 
 def multipath(home, _):
@@ -71,7 +78,7 @@ def test_every_socket_that_cannot_move_is_named(lab, keep):
     with container_zoo(lab, container) as home, host_zoo(lab) as away:
         texts, mends = [], []
         for make in (waiting_connections, waiting_unix_connections, urgent_data, corked_datagrams, unread_netlink,
-                     multicast, *NOT_IN_EVERY_KERNEL):
+                     high_netlink_group, without_copying, *NOT_IN_EVERY_KERNEL):
             try:
                 text, mend = make(home, away)
             except OSError as error:

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 
 from . import container as containers
-from .migration import migrate
+from .migration import begin, migrate
 from .socket_zoo import PORT, Zoo, container_zoo, host_zoo
 
 V4, V6 = "10.99.2.61", "fd00:99::2:61"
@@ -20,6 +20,10 @@ class Scene:
     home: Zoo
     away: Zoo
     port: int  # a free one, and the ten after it
+    container: object = None
+
+    def replace(self, **changes):
+        return dataclasses.replace(self, **changes)
 
     def connection(self, here=V4, port=None, **how):
         """(the container's end, the client's end) of a connection that the client made; HOW of Zoo.connected."""
@@ -48,15 +52,34 @@ def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",), edi
 
 def failures_of_moving(lab, container, exhibits, targets):
     """Arranges all, moves the container to each of TARGETS in turn, checks all: {exhibit: what went wrong}."""
-    failures, arranged = {}, []
-    with container_zoo(lab, container) as home, host_zoo(lab) as away:
-        for number, exhibit in enumerate(exhibits):
-            running = exhibit(Scene(lab, home, away, 7100 + 10 * number))
-            next(running)
-            arranged.append((exhibit.__name__, running))
+    def move():
         for target in targets:
             result = migrate(lab, container, target)
             assert result.migrated, result.why()
+
+    return _failures(lab, container, exhibits, move)
+
+
+def failures_of_staying(lab, container, exhibits, target):
+    """The same with a migration that is cancelled when all has been dumped."""
+    def roll_back():
+        with begin(lab, container, target) as ongoing:
+            ongoing.await_phase("restore")
+            ongoing.interrupt()
+            result = ongoing.result()
+        assert result.status == 3, result
+
+    return _failures(lab, container, exhibits, roll_back)
+
+
+def _failures(lab, container, exhibits, between):
+    failures, arranged = {}, []
+    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+        for number, exhibit in enumerate(exhibits):
+            running = exhibit(Scene(lab, home, away, 7100 + 10 * number, container))
+            next(running)
+            arranged.append((exhibit.__name__, running))
+        between()
         for name, running in arranged:
             try:
                 with contextlib.suppress(StopIteration):

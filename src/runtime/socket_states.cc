@@ -1,0 +1,195 @@
+#include "runtime/socket_states.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "base/file.h"
+#include "kernel/pidfd.h"
+#include "kernel/proc.h"
+#include "runtime/multicast_groups.h"
+#include "runtime/socket_options.h"
+#include "runtime/tcp_keys.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr const char* kFileName = "godwit-sockets.img";
+constexpr size_t kStatesBytesMax = size_t{128} << 20;
+
+// IPv4, the first one: by it programs name a link.
+std::string address_of(uint32_t link, const peer::NetworkState& network) {
+  for (const peer::Link& candidate : network.links()) {
+    if (candidate.index() != link) continue;
+    for (const peer::Address& address : network.addresses())
+      if (address.family() == AF_INET && address.link() == candidate.name()) return address.address();
+  }
+  return "";
+}
+
+bool is_udp(int protocol) { return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE; }
+
+class Reading {
+ public:
+  Reading(int netns_fd, const peer::NetworkState& network) : options_(netns_fd), network_(network) {}
+
+  Result<> prepare(pid_t process, int netns_fd) {
+    groups_ = groups_around(process);
+    TRY_ASSIGN(keys_, find_tcp_keys(netns_fd));
+    return {};
+  }
+
+  // Appends to STATES unless nothing has to be carried.
+  Result<> read(uint32_t process, int descriptor, int socket, peer::SocketStates& states) {
+    struct stat file{};
+    if (::fstat(socket, &file) != 0 || !S_ISSOCK(file.st_mode) || !seen_.insert(file.st_ino).second) return {};
+    const auto kind = kind_of(socket);
+    if (!kind) return {};
+    peer::SocketState state;
+    for (peer::SocketOption& option : options_.read(socket, *kind)) *state.add_options() = std::move(option);
+    const bool internet = kind->family == AF_INET || kind->family == AF_INET6;
+    if (internet && kind->type != SOCK_STREAM) read_groups(socket, state);
+    if (const auto keys = keys_.find(file.st_ino); internet && keys != keys_.end())
+      state.mutable_keys()->Assign(keys->second.begin(), keys->second.end());
+    if (internet && kind->type == SOCK_DGRAM && is_udp(kind->protocol)) {
+      TRY_ASSIGN(const bool all, peek_datagrams(socket, unread_, state));
+      states.set_datagrams_left_behind(states.datagrams_left_behind() || !all);
+    }
+    if (state.ByteSizeLong() == 0) return {};
+    state.set_process(process);
+    state.set_fd(static_cast<uint32_t>(descriptor));
+    *states.add_sockets() = std::move(state);
+    return {};
+  }
+
+ private:
+  void read_groups(int socket, peer::SocketState& state) {
+    for (const MulticastGroup& group : groups_) {
+      auto membership = membership_in(socket, group);
+      if (!membership) continue;
+      if (membership->group().size() == sizeof(in_addr))
+        membership->set_address(address_of(membership->link(), network_));
+      *state.add_memberships() = std::move(*membership);
+    }
+  }
+
+  SocketOptionReader options_;
+  const peer::NetworkState& network_;
+  std::vector<MulticastGroup> groups_;
+  std::map<ino_t, std::vector<peer::TcpKey>> keys_;
+  std::set<ino_t> seen_;
+  UnreadBounds unread_;
+};
+
+Result<> check_state(const peer::SocketState& state) {
+  if (state.options_size() > kOptionsPerSocketMax) return fail("too many options of a socket");
+  if (state.memberships_size() > kMembershipsPerSocketMax) return fail("too many multicast groups of a socket");
+  if (state.keys_size() > kKeysPerSocketMax) return fail("too many TCP keys of a socket");
+  for (const peer::SocketOption& option : state.options()) TRY(check_socket_option(option));
+  for (const peer::Membership& membership : state.memberships()) TRY(check_membership(membership));
+  for (const peer::TcpKey& key : state.keys()) TRY(check_tcp_key(key));
+  for (const peer::Datagram& datagram : state.unread()) TRY(check_datagram(datagram));
+  return {};
+}
+
+}  // namespace
+
+Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processes, int netns_fd,
+                                              const peer::NetworkState& network) {
+  peer::SocketStates states;
+  if (processes.empty()) return states;
+  Reading reading(netns_fd, network);
+  TRY(reading.prepare(processes.front(), netns_fd));
+  for (const pid_t pid : processes) {
+    const auto pidfd = open_pidfd(pid);
+    const auto files = proc::open_files(pid);
+    const auto number = proc::innermost_pid(pid);
+    if (!pidfd || !files || !number) continue;  // a zombie has none
+    for (const proc::OpenFile& file : *files) {
+      if (!file.link.starts_with("socket:")) continue;
+      if (const auto socket = copy_fd_from(pidfd->get(), file.fd))
+        TRY(reading.read(static_cast<uint32_t>(*number), file.fd, socket->get(), states));
+    }
+  }
+  return states;
+}
+
+Result<> write_socket_states(const peer::SocketStates& states, const std::filesystem::path& directory) {
+  if (states.sockets().empty()) return {};
+  return write_file(directory / kFileName, states.SerializeAsString());
+}
+
+Result<peer::SocketStates> load_socket_states(const std::filesystem::path& directory) {
+  peer::SocketStates states;
+  std::error_code error;
+  if (!std::filesystem::exists(directory / kFileName, error)) return states;
+  TRY_ASSIGN(const std::string text, read_file(directory / kFileName, kStatesBytesMax));
+  if (!states.ParseFromString(text)) return fail("the state of the sockets cannot be read");
+  TRY(check_socket_states(states));
+  return states;
+}
+
+Result<> check_socket_states(const peer::SocketStates& states) {
+  if (states.sockets_size() > kSocketStatesMax) return fail("the state of too many sockets");
+  for (const peer::SocketState& state : states.sockets()) TRY(check_state(state));
+  return {};
+}
+
+Result<SocketRestoring> SocketRestoring::apply(const peer::SocketStates& states, const std::vector<pid_t>& processes) {
+  SocketRestoring restoring;
+  if (states.datagrams_left_behind()) restoring.notes_.emplace_back("left behind: some datagrams that were not read");
+  if (states.sockets().empty()) return restoring;
+  std::map<uint32_t, ScopedFd> pidfds;
+  for (const pid_t pid : processes) {
+    auto pidfd = open_pidfd(pid);
+    const auto number = proc::innermost_pid(pid);
+    if (pidfd && number) pidfds[static_cast<uint32_t>(*number)] = std::move(*pidfd);
+  }
+  for (const peer::SocketState& state : states.sockets()) {
+    const std::string who = fmt::format("descriptor {} of process {}", state.fd(), state.process());
+    const auto process = pidfds.find(state.process());
+    if (process == pidfds.end()) return fail(who + " was not restored");
+    auto socket = copy_fd_from(process->second.get(), static_cast<int>(state.fd()));
+    struct stat file{};
+    if (!socket || ::fstat(socket->get(), &file) != 0 || !S_ISSOCK(file.st_mode))
+      return fail(who + " was not restored as a socket");
+    TRY_DOING(who, restoring.apply(state, std::move(*socket)));
+  }
+  return restoring;
+}
+
+Result<> SocketRestoring::apply(const peer::SocketState& state, ScopedFd socket) {
+  for (const peer::SocketOption& option : state.options()) {
+    const auto set = set_socket_option(socket.get(), option);
+    if (set) continue;
+    if (is_needed(option)) return fail(set.error());
+    notes_.push_back(fmt::format("descriptor {} of process {}: {}", state.fd(), state.process(), set.error().text()));
+  }
+  for (const peer::TcpKey& key : state.keys()) TRY(set_tcp_key(socket.get(), key));
+  for (const peer::Membership& membership : state.memberships()) TRY(join_group(socket.get(), membership));
+  if (!state.unread().empty()) {
+    ScopedFd copy(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) return fail_errno("F_DUPFD_CLOEXEC");
+    unread_.emplace_back(std::move(copy), state);
+  }
+  if (!state.memberships().empty())
+    members_.push_back({std::move(socket), {state.memberships().begin(), state.memberships().end()}});
+  return {};
+}
+
+void SocketRestoring::announce_groups() {
+  for (const Member& member : members_)
+    for (const peer::Membership& membership : member.memberships)
+      if (auto joined = rejoin_group(member.socket.get(), membership); !joined) notes_.push_back(joined.error().text());
+  members_.clear();
+}
+
+}  // namespace godwit
