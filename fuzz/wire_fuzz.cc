@@ -1,4 +1,8 @@
-// The formats of the data connections.
+// The formats of the data connections, and of the pack that travels among CRIU's images.
+#include <memory>
+#include <vector>
+
+#include "runtime/helpers/connection_pack.h"
 #include "target.h"
 #include "transport/page_codec.h"
 #include "transport/socket.h"
@@ -76,4 +80,18 @@ GODWIT_FUZZ_TARGET(packed_pages) {
   std::vector<std::byte> out(cut.rest().size());
   require(unpack(codec, packed, out).has_value(), "what is packed can be unpacked");
   require(std::string_view(reinterpret_cast<char*>(out.data()), out.size()) == cut.rest(), "and is the same");
+}
+
+GODWIT_FUZZ_TARGET(connection_pack) {
+  const std::vector<char> bytes(input.begin(), input.end());  // its end is the end of memory, for the sanitizer
+  size_t count = 0;
+  const std::unique_ptr<godwit_pack::Record, decltype(&::free)> records(
+      godwit_pack::sorted_records(bytes.data(), bytes.size(), &count), &::free);
+  if (!records) return;
+  for (size_t i = 0; i < count; ++i) {
+    const godwit_pack::Record& record = records.get()[i];
+    require(record.offset <= bytes.size() && record.length <= bytes.size() - record.offset, "a record is in the file");
+    require(record.length <= godwit_pack::kPackedBytesMax, "a record is small");
+    require(i == 0 || records.get()[i - 1].id < record.id, "records are sorted, each once");
+  }
 }

@@ -24,7 +24,9 @@
 #include "network/announce.h"
 #include "network/datagram_delivery.h"
 #include "network/frame_delivery.h"
+#include "runtime/connection_images.h"
 #include "runtime/criu_log.h"
+#include "runtime/lens_files.h"
 #include "runtime/tcp_repair.h"
 #include "transport/data_listener.h"
 #include "wire/protocol.h"
@@ -175,6 +177,8 @@ std::filesystem::path TargetMigration::directory() const {
   return host_.run_directory / ("in-" + hello_.migration_id());
 }
 
+std::filesystem::path TargetMigration::restore_library() const { return host_.runc.helpers / "mends.so"; }
+
 Result<> TargetMigration::prepare_directories() {
   const uint64_t bytes = std::min(image_tmpfs_bytes(preflight_.memory_bytes()), host_.image_bytes_max);
   TRY_ASSIGN(ScopedTmpfs tmpfs, ScopedTmpfs::mount(directory(), bytes));
@@ -201,7 +205,7 @@ Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
   }
   TRY_ASSIGN(auto announcer, network::Announcer::open(network_->netns_fd(), state));
   announcer_.emplace(std::move(announcer));
-  TRY_ASSIGN(auto sender, network::FrameSender::open());
+  TRY_ASSIGN(auto sender, network::FrameSender::open(network_->host_ends(), id()));
   frame_sender_.emplace(std::move(sender));
   return {};
 }
@@ -328,7 +332,7 @@ Result<> TargetMigration::start_restore(bool simple_cgroups) {
                               },
                           .hold_at = std::move(points),
                           .on_failure = [this] { stop_receiving(); },
-                          .preload = host_.runc.helpers / "mends.so",
+                          .preload = restore_library(),
                           .preload_variables = std::move(variables),
                       }));
   TRY_ASSIGN(ScopedFd log, open_file(directory() / "work" / "runc.log", O_WRONLY | O_CREAT | O_APPEND));
@@ -390,6 +394,10 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   receiving_->await_small_files();
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
   if (receiving_->failed()) return failed("transfer", receiving_->finish().error());
+  // Else CRIU reads them from the pack by what is preloaded into it.
+  if (!check_lens(restore_library(), host_.criu))
+    if (auto unpacked = unpack_connections(directory() / "images"); !unpacked)
+      return failed("restore", unpacked.error());
   if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)
     return failed("restore", set.error());
   if (memory_)

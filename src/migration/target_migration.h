@@ -124,6 +124,7 @@ class TargetMigration {
   void stop_what_arrives();
   void remember_error(const std::string& text);
   std::filesystem::path directory() const;
+  std::filesystem::path restore_library() const;  // to preload into CRIU
   PhaseError criu_error(const std::string& step, Error error) const;
 
   const Host& host_;

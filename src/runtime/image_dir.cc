@@ -11,6 +11,8 @@
 #include <cctype>
 
 #include "base/file.h"
+#include "runtime/connection_images.h"
+#include "runtime/helpers/connection_pack.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -25,7 +27,8 @@ constexpr const char* kReservedName = ".reserved";
 // Log files and CRIU's statistics stay on the source.
 bool is_wanted(const std::string& name) { return name.ends_with(".img") && wire::check_image_name(name).has_value(); }
 bool is_pages_file(const std::string& name) { return name.starts_with("pages-") && is_wanted(name); }
-// One for each TCP connection, which CRIU opens, writes and closes once. There may be ten thousand.
+// One for each TCP connection that is not in the pack, which CRIU opens, writes and closes once. There may be ten
+// thousand.
 bool is_connection_file(const std::string& name) { return name.starts_with("tcp-stream-") && is_wanted(name); }
 
 }  // namespace
@@ -132,11 +135,15 @@ Result<> ImageReader::send_whole(const fs::path& path) {
   TRY_ASSIGN(ScopedFd fd, open_file(path, O_RDONLY));
   const uint32_t number = next_file_++;
   TRY(sink_.begin(number, path.filename().string()));
-  uint64_t offset = 0;
-  for (;;) {
-    ssize_t got = ::read(fd.get(), buffer_.data(), buffer_.size());
+  uint64_t offset = 0, end = UINT64_MAX;
+  while (offset < end) {
+    ssize_t got = ::read(fd.get(), buffer_.data(), std::min<uint64_t>(buffer_.size(), end - offset));
     if (got < 0) return fail_errno("read " + path.string());
     if (got == 0) break;
+    if (offset == 0 && path.filename() == godwit_pack::kPackName) {
+      TRY_ASSIGN(end, connection_pack_bytes({buffer_.data(), static_cast<size_t>(got)}));
+      got = static_cast<ssize_t>(std::min<uint64_t>(static_cast<uint64_t>(got), end));
+    }
     TRY(sink_.data(number, offset, std::string_view(buffer_).substr(0, static_cast<size_t>(got))));
     offset += static_cast<uint64_t>(got);
   }

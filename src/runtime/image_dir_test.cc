@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/test_support.h"
+#include "runtime/helpers/connection_pack.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -110,6 +111,26 @@ TEST_F(ImageDirTest, AConnectionIsSentWhileTheDumpGoesOnAndOnlyOnce) {
   EXPECT_EQ(std::ranges::count(sink_.log, "begin tcp-stream-2a.img"), 1);
   EXPECT_THAT(sink_.log, Contains("small 1"));
   EXPECT_EQ(reader.bytes(), writer_.bytes());
+}
+
+TEST_F(ImageDirTest, OfThePackOfConnectionsTheRoomBehindItsRecordsIsNotSent) {
+  const uint64_t used = 13;
+  const std::string pack = std::string(godwit_pack::kPackMagic)
+                               .append(reinterpret_cast<const char*>(&used), sizeof used)
+                               .append("thirteenbytes");
+  must(write_file(from() / godwit_pack::kPackName, pack + std::string(1 << 20, '\0')));
+  set(dumped_);
+  ImageReader reader(from(), sink_);
+  must(run(reader));
+  EXPECT_EQ(must(read_file(to() / godwit_pack::kPackName)), pack);
+  EXPECT_EQ(reader.bytes(), pack.size());
+}
+
+TEST_F(ImageDirTest, APackOfConnectionsThatIsCutShortIsAnError) {
+  must(write_file(from() / godwit_pack::kPackName, "cut short"));
+  set(dumped_);
+  ImageReader reader(from(), sink_);
+  EXPECT_FALSE(run(reader));
 }
 
 TEST_F(ImageDirTest, WhatHasBeenSentTakesNoMemoryAnyMore) {

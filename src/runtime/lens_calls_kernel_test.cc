@@ -323,6 +323,92 @@ TEST_F(LensCalls, WhatAnEpollDescriptorWatchesIsWhatTheKernelSays) {
   EXPECT_GE(same, 40u);
 }
 
+// What CRIU uses of fdinfo, read by the steps by which it looks at a copy of a process' descriptor.
+struct Fdinfo {
+  std::string pos, flags, mount;
+  bool operator==(const Fdinfo&) const = default;
+};
+
+Fdinfo parse_fdinfo(const std::string& text) {
+  Fdinfo info;
+  for (const std::string& line : split_lines(text)) {
+    if (line.starts_with("pos:")) info.pos = line;
+    if (line.starts_with("flags:")) info.flags = line;
+    if (line.starts_with("mnt_id:")) info.mount = line;
+  }
+  return info;
+}
+
+TEST_F(LensCalls, TheFdinfoOfDescriptorsIsWhatTheKernelSays) {
+  std::vector<ScopedFd> files;
+  for (int i = 0; i < 50; ++i) {
+    int ends[2];
+    const int nonblocking = i % 3 == 0 ? SOCK_NONBLOCK : 0;
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | nonblocking, 0, ends), 0);
+    files.emplace_back(ends[0]);
+    files.emplace_back(ends[1]);
+    if (i % 10 == 0) files.push_back(must(open_file("/proc/self/exe", O_RDONLY)));
+    if (i % 10 == 5) files.emplace_back(::epoll_create1(0));
+    if (i % 10 == 7) files.emplace_back(::dup(ends[0]));
+  }
+  const ScopedFd epoll(::epoll_create1(0));
+  for (const ScopedFd& file : files) {
+    epoll_event event{.events = EPOLLIN, .data = {}};
+    (void)::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, file.get(), &event);
+  }
+  const TestProcess process([] { ::pause(); });
+  own({});
+  const std::string directory = "/proc/" + std::to_string(process.pid());
+  const ScopedFd proc = must(open_file(directory, O_PATH | O_DIRECTORY));
+  const ScopedFd self = must(open_file("/proc/self", O_PATH | O_DIRECTORY));
+  const auto openat = call<Openat>("openat64");
+  auto read_through = [&](int at, int number) {
+    const int fd = openat(at, ("fdinfo/" + std::to_string(number)).c_str(), O_RDONLY);
+    EXPECT_GE(fd, 0);
+    std::string text;
+    char buffer[1000];
+    for (ssize_t got; (got = call<ssize_t (*)(int, void*, size_t)>("read")(fd, buffer, sizeof buffer)) > 0;)
+      text.append(buffer, static_cast<size_t>(got));
+    EXPECT_EQ(call<int (*)(int)>("close")(fd), 0);
+    return text;
+  };
+  auto look_at = [&](int copy) {
+    struct stat64 facts{};
+    struct statfs64 filesystem{};
+    EXPECT_EQ(call<int (*)(int, struct stat64*)>("fstat64")(copy, &facts), 0);
+    EXPECT_EQ(call<int (*)(int, struct statfs64*)>("fstatfs64")(copy, &filesystem), 0);
+  };
+  // The process has the same numbers; the copies are this process' own.
+  for (const ScopedFd& file : files) {
+    look_at(file.get());
+    EXPECT_EQ(parse_fdinfo(read_through(proc.get(), file.get())),
+              parse_fdinfo(must(read_file(directory + "/fdinfo/" + std::to_string(file.get())))));
+  }
+  look_at(epoll.get());
+  const std::string whole = must(read_file(directory + "/fdinfo/" + std::to_string(epoll.get())));
+  EXPECT_EQ(read_through(proc.get(), epoll.get()), whole);
+  EXPECT_EQ(read_through(self.get(), epoll.get()), whole);
+  // Not looked at before: the kernel is asked.
+  EXPECT_EQ(read_through(proc.get(), files[0].get()),
+            must(read_file(directory + "/fdinfo/" + std::to_string(files[0].get()))));
+}
+
+TEST_F(LensCalls, WhereDescriptorsAreLookedAtInAnotherOrderTheKernelIsAsked) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  const ScopedFd one(ends[0]), other(ends[1]);
+  ASSERT_EQ(::fcntl(other.get(), F_SETFL, O_NONBLOCK), 0);
+  const TestProcess process([] { ::pause(); });
+  own({});
+  const std::string directory = "/proc/" + std::to_string(process.pid());
+  const ScopedFd proc = must(open_file(directory, O_PATH | O_DIRECTORY));
+  struct statfs64 filesystem{};
+  EXPECT_EQ(call<int (*)(int, struct statfs64*)>("fstatfs64")(one.get(), &filesystem), 0);
+  const std::string path = "fdinfo/" + std::to_string(other.get());
+  const ScopedFd fd(call<Openat>("openat64")(proc.get(), path.c_str(), O_RDONLY));
+  EXPECT_EQ(must(read_fd(fd.get())), must(read_file(directory + "/" + path)));
+}
+
 TEST_F(LensCalls, TheAgentIsToldOfTheFirstConnectionAndCriuWaitsForIt) {
   load();
   std::atomic<int> told = 0;

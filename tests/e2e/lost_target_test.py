@@ -60,3 +60,18 @@ def test_link_is_cut_during_the_transfer(lab, slow_link, echo, client):
         assert_rolled_back(lab, echo, client, migration, "^restore on node1 failed: the control connection to node2 is lost")
     finally:
         lab.link("node2", "--mend")
+
+
+@pytest.mark.cleaned_within_s(25)
+@pytest.mark.parametrize("node", ["node1", "node2"])
+def test_an_uplink_goes_down_in_the_switch_over(lab, slow_link, echo, client, node):
+    """Its carrier is lost, as when a cable is pulled."""
+    with begin(lab, echo, "node2") as ongoing:
+        ongoing.await_phase("restore")
+        lab.exec("lan", "ip", "link", "set", node, "down")
+        try:
+            migration = ongoing.result()
+            await_gone(lab, echo, "node2")
+        finally:
+            lab.exec("lan", "ip", "link", "set", node, "up")
+    assert_rolled_back(lab, echo, client, migration, "^restore on node1 failed: the control connection to node2 is lost")

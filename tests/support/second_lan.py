@@ -1,4 +1,5 @@
-"""A second LAN beside the lab's: nodeK has `up1` in it, the client `eth1` with 10.98.0.2/16."""
+"""A second LAN beside the lab's: nodeK has `up1` in it, the client `eth1` with 10.98.0.2/16. Of one bridge, br1, or of a
+chain of them: br1 has node1, br2 node2, and so on; the last one has the client."""
 
 import contextlib
 
@@ -9,22 +10,31 @@ CLIENT_ADDRESS = "10.98.0.2"
 
 
 @contextlib.contextmanager
-def second_lan(lab):
+def second_lan(lab, chain=False):
     lan = str(lab.holder("lan"))
     plugs = [(node, "up1", f"{node}x") for node in lab.nodes] + [(CLIENT, "eth1", "clientx")]
-    lab.exec("lan", "ip", "link", "add", "br1", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    switches = [f"br{number}" for number in range(1, len(plugs) + 1)] if chain else ["br1"]
+    for switch in switches:
+        lab.exec("lan", "ip", "link", "add", switch, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        lab.exec("lan", "ip", "link", "set", switch, "up")
     try:
-        for host, device, port in plugs:
+        for near, far in zip(switches, switches[1:]):
+            lab.exec("lan", "ip", "link", "add", f"{near}{far}", "type", "veth", "peer", "name", f"{far}{near}")
+            lab.exec("lan", "ip", "link", "set", f"{near}{far}", "master", near, "up")
+            lab.exec("lan", "ip", "link", "set", f"{far}{near}", "master", far, "up")
+        for number, (host, device, port) in enumerate(plugs):
             lab.exec(host, "ip", "link", "add", device, "type", "veth", "peer", "name", port, "netns", lan)
-            lab.exec("lan", "ip", "link", "set", port, "master", "br1", "up")
+            lab.exec("lan", "ip", "link", "set", port, "master", switches[number if chain else 0], "up")
             lab.exec(host, "ip", "link", "set", device, "up")
-        lab.exec("lan", "ip", "link", "set", "br1", "up")
         lab.exec(CLIENT, "ip", "address", "add", f"{CLIENT_ADDRESS}/{SUBNET_BITS}", "dev", "eth1")
         yield
     finally:
         for host, device, _ in plugs:
             lab.exec(host, "ip", "link", "delete", device, check=False)
-        lab.exec("lan", "ip", "link", "delete", "br1")
+        for near, far in zip(switches, switches[1:]):
+            lab.exec("lan", "ip", "link", "delete", f"{near}{far}", check=False)
+        for switch in switches:
+            lab.exec("lan", "ip", "link", "delete", switch)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/helpers/descriptor_texts.h"
+
 namespace {
 
 struct EpollTarget {
@@ -31,37 +33,14 @@ struct EpollTargets {
 };
 EpollTargets epoll_targets;
 
-constexpr size_t kFdinfoBytesMax = size_t{256} << 20;
-
-// The whole text, ended by a zero byte, to be freed; null if there is none.
-char* read_text(const char* path) {
-  const int fd = static_cast<int>(open(path, O_RDONLY | O_CLOEXEC));
-  if (fd < 0) return nullptr;
-  size_t room = size_t{64} << 10, length = 0;
-  char* text = static_cast<char*>(malloc(room));
-  for (ssize_t got = 1; text != nullptr && got > 0;) {
-    if (room - length < room / 2) {
-      room *= 2;
-      char* more = room <= kFdinfoBytesMax ? static_cast<char*>(realloc(text, room)) : nullptr;
-      if (more == nullptr) free(text);
-      text = more;
-      if (text == nullptr) break;
-    }
-    got = read(fd, text + length, room - length - 1);
-    if (got > 0) length += static_cast<size_t>(got);
-  }
-  close(fd);
-  if (text != nullptr) text[length] = '\0';
-  return text;
-}
-
-// The hexadecimal number after NAME in LINE, which a zero byte ends; false without one.
-bool value_of(const char* line, const char* name, uint64_t* value) {
-  const char* found = strstr(line, name);
+// The hexadecimal number after NAME in the line that begins at LINE and has LENGTH characters; false without one.
+bool value_of(const char* line, size_t length, const char* name, uint64_t* value) {
+  const size_t skip = strlen(name);
+  const auto* found = static_cast<const char*>(memmem(line, length, name, skip));
   if (found == nullptr) return false;
   char* end = nullptr;
-  *value = strtoul(found + strlen(name), &end, 16);
-  return end != found + strlen(name);
+  *value = strtoul(found + skip, &end, 16);
+  return end != found + skip && end <= line + length;
 }
 
 int by_descriptor(const void* a, const void* b) {
@@ -70,19 +49,19 @@ int by_descriptor(const void* a, const void* b) {
 }
 
 // Lines such as "tfd:       12 events:       19 data:  c  pos:0 ino:2f07 sdev:8".
-void parse_targets(char* text) {
+void parse_targets(const char* text) {
   size_t lines = 0;
   for (const char* at = text; (at = strstr(at, "tfd:")) != nullptr; ++at) ++lines;
   free(epoll_targets.targets);
   epoll_targets.targets = static_cast<EpollTarget*>(malloc((lines + 1) * sizeof(EpollTarget)));
   epoll_targets.count = 0;
   if (epoll_targets.targets == nullptr) return;
-  for (char* line = text; line != nullptr && *line != '\0';) {
-    char* end = strchr(line, '\n');
-    if (end != nullptr) *end = '\0';
+  for (const char* line = text; line != nullptr && *line != '\0';) {
+    const char* end = strchr(line, '\n');
+    const size_t length = end == nullptr ? strlen(line) : static_cast<size_t>(end - line);
     EpollTarget target{};
-    if (strncmp(line, "tfd:", 4) == 0 && epoll_targets.count < lines && value_of(line, " ino:", &target.inode) &&
-        value_of(line, " sdev:", &target.device)) {
+    if (strncmp(line, "tfd:", 4) == 0 && epoll_targets.count < lines &&
+        value_of(line, length, " ino:", &target.inode) && value_of(line, length, " sdev:", &target.device)) {
       target.fd = static_cast<uint32_t>(strtoul(line + 4, nullptr, 10));
       epoll_targets.targets[epoll_targets.count++] = target;
     }
@@ -91,15 +70,25 @@ void parse_targets(char* text) {
   qsort(epoll_targets.targets, epoll_targets.count, sizeof(EpollTarget), by_descriptor);
 }
 
+bool load_targets(int pid, uint32_t epoll) {
+  size_t size = 0;
+  if (const char* kept = kept_text(pid, epoll, &size); kept != nullptr) {
+    parse_targets(kept);
+    return true;
+  }
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/fdinfo/%u", pid, epoll);
+  char* text = read_file_at(AT_FDCWD, path, &size);
+  if (text == nullptr) return false;
+  parse_targets(text);
+  free(text);
+  return true;
+}
+
 // The one that descriptor EPOLL of PID watches as FD; null if there is none, or more than one.
 const EpollTarget* find_target(int pid, uint32_t epoll, uint32_t fd) {
   if (epoll_targets.pid != pid || epoll_targets.epoll != epoll) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/fdinfo/%u", pid, epoll);
-    char* text = read_text(path);
-    if (text == nullptr) return nullptr;
-    parse_targets(text);
-    free(text);
+    if (!load_targets(pid, epoll)) return nullptr;
     epoll_targets.pid = pid;
     epoll_targets.epoll = epoll;
   }
@@ -123,6 +112,8 @@ bool is_watched_socket(int pid, unsigned long fd, int epoll_pid, const EpollSlot
   if (slot->offset != 0) return false;
   const EpollTarget* target = find_target(epoll_pid, slot->epoll, slot->fd);
   if (target == nullptr) return false;
+  if (const KnownSocket* known = known_socket(pid, fd); known != nullptr)
+    return known->inode == target->inode && known->device == target->device;
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd/%lu", pid, fd);
   struct stat facts{};

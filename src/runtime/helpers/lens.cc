@@ -19,7 +19,11 @@
 // The sixth: before CRIU looks at the first TCP connection, the agent is told, and CRIU waits until it has closed the
 // connection to $GODWIT_LENS/sockets (socket_dump_watch.h).
 //
-// The seventh: threads are traced by a process that lasts longer than a CRIU that is killed, see lasting_tracer.h.
+// The seventh: what CRIU reads of descriptors in /proc, see descriptor_texts.h.
+//
+// The eighth: images of TCP connections, see pack_writer.h.
+//
+// The ninth: threads are traced by a process that lasts longer than a CRIU that is killed, see lasting_tracer.h.
 //
 // The eighth: where there is data in shared memory CRIU asks with lseek(SEEK_DATA) of each object. In those that
 // $GODWIT_LENS/objects names (pairs of native 64-bit device and inode numbers) there is none.
@@ -53,8 +57,10 @@
 
 #include <initializer_list>
 
+#include "runtime/helpers/descriptor_texts.h"
 #include "runtime/helpers/epoll_targets.h"
 #include "runtime/helpers/lasting_tracer.h"
+#include "runtime/helpers/pack_writer.h"
 
 namespace {
 
@@ -248,9 +254,36 @@ int open_smaps(int directory_fd, const char* path) {
   return pid == 0 ? -1 : open_beside(pid, "smaps");
 }
 
+// The process whose directory in /proc was used last. CRIU keeps one open, and opens another with O_PATH.
+struct ProcDirectory {
+  int fd = -1;
+  int pid = 0;  // 0: CRIU's own
+};
+ProcDirectory proc_directory;
+
+int open_fdinfo(int directory_fd, const char* path) {
+  constexpr char kPrefix[] = "fdinfo/";
+  if (directory[0] == '\0' || path == nullptr || strncmp(path, kPrefix, sizeof kPrefix - 1) != 0) return -1;
+  char* end = nullptr;
+  const unsigned long number = strtoul(path + sizeof kPrefix - 1, &end, 10);
+  if (end == path + sizeof kPrefix - 1 || *end != '\0' || number >= kDescriptorsMax) return -1;
+  if (proc_directory.fd != directory_fd) {
+    const int pid = pid_of(directory_fd, "");
+    if (pid == 0) return -1;
+    proc_directory = {directory_fd, pid == static_cast<int>(getpid()) ? 0 : pid};
+  }
+  return open_descriptor_text(directory_fd, path, proc_directory.pid, static_cast<uint32_t>(number));
+}
+
 int open_any(int directory_fd, const char* path, int flags, unsigned mode) {
   if ((flags & (O_ACCMODE | O_CREAT | O_PATH)) == O_RDONLY) {
-    const int fd = open_smaps(directory_fd, path);
+    int fd = open_smaps(directory_fd, path);
+    if (fd < 0) fd = open_fdinfo(directory_fd, path);
+    if (fd >= 0) return fd;
+  }
+  if ((flags & O_PATH) != 0) proc_directory.fd = -1;
+  if ((flags & O_CREAT) != 0 && directory[0] != '\0' && path != nullptr) {
+    const int fd = open_packed(directory_fd, path, flags, mode);
     if (fd >= 0) return fd;
   }
   return static_cast<int>(syscall(SYS_openat, directory_fd, path, flags, mode));
@@ -416,6 +449,35 @@ __attribute__((visibility("default"))) int openat(int directory_fd, const char* 
   const unsigned mode = mode_of(flags, list);
   va_end(list);
   return open_any(directory_fd, path, flags, mode);
+}
+
+__attribute__((visibility("default"))) ssize_t read(int fd, void* buffer, size_t bytes) {
+  return is_open_text(fd) ? read_open_text(buffer, bytes) : syscall(SYS_read, fd, buffer, bytes);
+}
+
+__attribute__((visibility("default"))) ssize_t write(int fd, const void* data, size_t bytes) {
+  return is_packed(fd) ? write_packed(data, bytes) : syscall(SYS_write, fd, data, bytes);
+}
+
+__attribute__((visibility("default"))) int close(int fd) {
+  if (is_packed(fd)) return close_packed();
+  if (is_open_text(fd)) {
+    open_text.open = false;
+    return 0;
+  }
+  return static_cast<int>(syscall(SYS_close, fd));
+}
+
+__attribute__((visibility("default"))) int fstat64(int fd, struct stat64* facts) noexcept {
+  const long result = syscall(SYS_fstat, fd, facts);
+  if (result == 0) note_stat(fd, reinterpret_cast<const struct stat*>(facts));  // the same on x86-64
+  return static_cast<int>(result);
+}
+
+__attribute__((visibility("default"))) int fstatfs64(int fd, struct statfs64* facts) noexcept {
+  const long result = syscall(SYS_fstatfs, fd, facts);
+  if (result == 0) note_filesystem(fd, facts->f_type);
+  return static_cast<int>(result);
 }
 
 __attribute__((visibility("default"))) ssize_t sendmsg(int fd, const msghdr* message, int flags) {

@@ -10,9 +10,9 @@
 // the agent listens in both under one abstract name, which $GODWIT_OBJECTS has, with a secret behind it.
 //
 // If the agent should have the object and does not give it, the image cannot be opened, and the restore fails.
-#include <errno.h>
+#include "runtime/helpers/restored_objects.h"
+
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -131,26 +131,21 @@ bool replace_last_memfd(uint64_t inode) {
 
 }  // namespace
 
+namespace objects {
+
+bool give_what_is_opened(const char* path) {
+  uint64_t inode = 0;
+  return name[0] == '\0' || last_memfd < 0 || !object_of(path, inode) || replace_last_memfd(inode);
+}
+
+}  // namespace objects
+
 extern "C" {
 
 __attribute__((visibility("default"))) int memfd_create(const char* file, unsigned flags) noexcept {
   const int fd = static_cast<int>(syscall(SYS_memfd_create, file, flags));
   last_memfd = fd;
   return fd;
-}
-
-__attribute__((visibility("default"))) int openat64(int directory, const char* path, int flags, ...) {
-  va_list list;
-  va_start(list, flags);
-  const bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
-  const unsigned mode = makes ? va_arg(list, unsigned) : 0;
-  va_end(list);
-  uint64_t inode = 0;
-  if (name[0] != '\0' && last_memfd >= 0 && object_of(path, inode) && !replace_last_memfd(inode)) {
-    errno = EIO;
-    return -1;
-  }
-  return static_cast<int>(syscall(SYS_openat, directory, path, flags | O_LARGEFILE, mode));
 }
 
 }  // extern "C"

@@ -226,6 +226,8 @@ long clone_process(long arguments, long size) {
 
 namespace userns {
 
+bool is_connection(int fd) { return agent >= 0 && fd == agent; }
+
 bool was_refused() { return agent >= 0 && errno == EPERM; }
 
 int set_tcp_repair(int fd, int value) { return ask(PrivilegedRequest::kTcpRepair, value, fd) < 0 ? -1 : 0; }
@@ -235,10 +237,6 @@ int raw_socket(int domain) { return ask(PrivilegedRequest::kRawSocket, domain); 
 }  // namespace userns
 
 extern "C" {
-
-__attribute__((visibility("default"))) int close(int fd) {
-  return agent >= 0 && fd == agent ? 0 : static_cast<int>(system_call(SYS_close, fd));
-}
 
 __attribute__((visibility("default"))) int dup2(int fd, int wanted) noexcept {
   step_aside(wanted);

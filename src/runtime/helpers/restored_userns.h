@@ -3,6 +3,9 @@
 
 namespace userns {
 
+// Of the library's own descriptor, which CRIU is not to close.
+bool is_connection(int fd);
+
 // Whether there is somebody to ask: errno is EPERM, and the agent restores into a user namespace.
 bool was_refused();
 // setsockopt(TCP_REPAIR) and a raw socket of CRIU's for FD's or DOMAIN's namespace, made by the agent. -1 and errno.

@@ -1,0 +1,42 @@
+#include "runtime/connection_images.h"
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "runtime/helpers/connection_pack.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr size_t kPackBytesMax = size_t{4} << 30;
+
+}  // namespace
+
+Result<uint64_t> connection_pack_bytes(std::string_view pack) {
+  uint64_t used = 0;
+  if (pack.size() < godwit_pack::kPackHeaderBytes) return fail("the pack of connections is cut short");
+  std::memcpy(&used, pack.data() + godwit_pack::kPackMagicBytes, sizeof used);
+  if (used > kPackBytesMax) return fail("the pack of connections has an odd size");
+  return godwit_pack::kPackHeaderBytes + used;
+}
+
+Result<> unpack_connections(const std::filesystem::path& images) {
+  const auto path = images / godwit_pack::kPackName;
+  if (!std::filesystem::exists(path)) return {};
+  TRY_ASSIGN(const std::string pack, read_file(path, kPackBytesMax));
+  size_t count = 0;
+  const std::unique_ptr<godwit_pack::Record, decltype(&::free)> records(
+      godwit_pack::sorted_records(pack.data(), pack.size(), &count), &::free);
+  if (!records) return fail("the pack of connections cannot be read");
+  for (size_t i = 0; i < count; ++i) {
+    const godwit_pack::Record& record = records.get()[i];
+    TRY(write_file(images / fmt::format("tcp-stream-{:x}.img", record.id),
+                   std::string_view(pack).substr(record.offset, record.length)));
+  }
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  return {};
+}
+
+}  // namespace godwit
