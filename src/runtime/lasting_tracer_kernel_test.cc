@@ -3,10 +3,15 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 
+#include "base/scoped_fd.h"
 #include "base/test_support.h"
 #include "runtime/test_criu.h"
 #include "tracee/test_process.h"
@@ -96,6 +101,165 @@ TEST(LastingTracer, AThreadGoesOnWhereverCriuDies) {
     EXPECT_EQ(status_line(counter.pid(), "SigBlk"), mask);
     EXPECT_EQ(board[kTorn], 0U);
   }
+}
+
+// A connection with nothing to read, and a socket with an unread "ab".
+struct Sockets {
+  Sockets() {
+    const ScopedFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    auto* any = reinterpret_cast<sockaddr*>(&address);
+    const int one = 1;
+    connection.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int pair[2];
+    if (::bind(listener.get(), any, length) != 0 || ::listen(listener.get(), 1) != 0 ||
+        ::getsockname(listener.get(), any, &length) != 0 || ::connect(connection.get(), any, length) != 0 ||
+        ::setsockopt(connection.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+      throw std::runtime_error("sockets");
+    other_end.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    unread.reset(pair[0]);
+    writer.reset(pair[1]);
+    if (::write(writer.get(), "ab", 2) != 2) throw std::runtime_error("write");
+  }
+  int option(int fd, int level, int name) const {
+    int value = -2;
+    socklen_t length = sizeof value;
+    return ::getsockopt(fd, level, name, &value, &length) == 0 ? value : -2;
+  }
+  ScopedFd connection, other_end, unread, writer;
+};
+
+// Reads all the time what has to be there, and nothing else.
+void read_sockets(const Board& board, const Sockets& sockets) {
+  for (uint64_t number = 0;; ++number) {
+    char byte = 0;
+    if (::recv(sockets.connection.get(), &byte, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN) board[kTorn] = 1;
+    if (::recv(sockets.unread.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 1 || byte != 'a') board[kTorn] = 2;
+    board[kCount] = number;
+  }
+}
+
+using SetOption = int (*)(int, int, int, const void*, socklen_t);
+
+// What CRIU does to sockets of a container whose threads it has stopped, up to and with step LAST.
+void change_sockets_and_die(const Board& board, const std::string& lens, pid_t thread, const Sockets& sockets,
+                            uint64_t last) {
+  ::setenv("GODWIT_LENS", lens.c_str(), 1);
+  void* library = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+  const auto trace = reinterpret_cast<Ptrace>(::dlsym(library, "ptrace"));
+  const auto wait = reinterpret_cast<Wait4>(::dlsym(library, "wait4"));
+  const auto set_option = reinterpret_cast<SetOption>(::dlsym(library, "setsockopt"));
+  const auto set = [&](int fd, int level, int option, int value) {
+    return set_option(fd, level, option, &value, sizeof value) == 0;
+  };
+  uint64_t step = 0;
+  const auto done = [&](bool well) {
+    if (!well) board[kFailed] = step + 1;
+    board[kSteps] = ++step;
+    if (!well || step > last) ::raise(SIGKILL);
+  };
+  int status = 0;
+  char bytes[2];
+  const int copy = ::dup(sockets.connection.get());
+  done(trace(PTRACE_SEIZE, thread, 0L, 0L) == 0 && trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0 &&
+       wait(thread, &status, __WALL, nullptr) == thread);
+  done(set(copy, IPPROTO_TCP, TCP_REPAIR, 1));
+  done(set(copy, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE));
+  done(set(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF, 0));
+  done(::recv(sockets.unread.get(), bytes, 2, MSG_DONTWAIT | MSG_PEEK) == 2);
+  done(set(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF, -1));
+  done(set(copy, IPPROTO_TCP, TCP_REPAIR, 0) && set(copy, SOL_SOCKET, SO_REUSEADDR, 1));
+  done(trace(PTRACE_DETACH, thread, 0L, 0L) == 0);
+}
+
+using Kill = int (*)(pid_t, int);
+
+// What CRIU does to a container with one connection that has moved.
+void kill_copy(const Board& board, const std::string& lens, pid_t thread, const Sockets& sockets) {
+  ::setenv("GODWIT_LENS", lens.c_str(), 1);
+  void* library = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+  const auto trace = reinterpret_cast<Ptrace>(::dlsym(library, "ptrace"));
+  const auto wait = reinterpret_cast<Wait4>(::dlsym(library, "wait4"));
+  const auto set_option = reinterpret_cast<SetOption>(::dlsym(library, "setsockopt"));
+  const auto kill = reinterpret_cast<Kill>(::dlsym(library, "kill"));
+  const int copy = ::dup(sockets.connection.get()), one = 1;
+  int status = 0;
+  const bool well = trace(PTRACE_SEIZE, thread, 0L, 0L) == 0 && trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0 &&
+                    wait(thread, &status, __WALL, nullptr) == thread &&
+                    set_option(copy, IPPROTO_TCP, TCP_REPAIR, &one, sizeof one) == 0 && kill(thread, SIGKILL) == 0;
+  if (!well) board[kFailed] = 1;
+}
+
+TEST(LastingTracer, SocketsAreAsBeforeWhereverCriuDies) {
+  constexpr uint64_t kStepsOfAll = 8;
+  ScopedDirectory lens;
+  for (uint64_t last = 0; last < kStepsOfAll; ++last) {
+    SCOPED_TRACE("dies after step " + std::to_string(last));
+    Board board;
+    const Sockets sockets;
+    TestProcess reader([&] { read_sockets(board, sockets); });
+    expect_counting(board);
+    TestProcess criu([&] { change_sockets_and_die(board, lens.path(), reader.pid(), sockets, last); });
+    const int status = criu.wait();
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    EXPECT_EQ(board[kSteps], last + 1);
+    EXPECT_EQ(board[kFailed], 0U);
+    EXPECT_TRUE(await([&] { return status_line(reader.pid(), "TracerPid") == "0"; }));
+    expect_counting(board);
+    EXPECT_EQ(board[kTorn], 0U);
+    EXPECT_EQ(sockets.option(sockets.connection.get(), IPPROTO_TCP, TCP_REPAIR), 0);
+    EXPECT_EQ(sockets.option(sockets.connection.get(), SOL_SOCKET, SO_REUSEADDR), 1);
+    EXPECT_EQ(sockets.option(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF), -1);
+  }
+}
+
+// A copy that goes on elsewhere ends here without a word to its peers.
+TEST(LastingTracer, ConnectionsOfACopyThatCriuKillsEndSilently) {
+  ScopedDirectory lens;
+  Board board;
+  Sockets sockets;
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const ScopedFd ours(pair[0]);
+  ScopedFd theirs(pair[1]);
+  TestProcess reader([&] {
+    theirs.reset();
+    read_sockets(board, sockets);
+  });
+  expect_counting(board);
+  TestProcess criu([&] { kill_copy(board, lens.path(), reader.pid(), sockets); });
+  theirs.reset();
+  sockets.connection.reset();
+  (void)criu.wait();
+  (void)reader.wait();
+  EXPECT_EQ(board[kFailed], 0U);
+  pollfd closed{.fd = ours.get(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&closed, 1, 5000), 1);  // so is the connection
+  char byte = 0;
+  EXPECT_TRUE(::recv(sockets.other_end.get(), &byte, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+}
+
+// Whoever waits for what CRIU had open is told when it has died.
+TEST(LastingTracer, DescriptorsAreClosedWhenCriuDies) {
+  ScopedDirectory lens;
+  Board board;
+  TestProcess counter([&] { count(board); });
+  expect_counting(board);
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const ScopedFd ours(pair[0]);
+  ScopedFd theirs(pair[1]);
+  TestProcess criu([&] { inject_and_die(board, lens.path(), counter.pid(), 7); });
+  theirs.reset();
+  (void)criu.wait();
+  pollfd item{.fd = ours.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&item, 1, 5000), 1);
+  EXPECT_TRUE((item.revents & POLLHUP) != 0);
+  expect_counting(board);
 }
 
 }  // namespace

@@ -51,9 +51,8 @@ def test_death_while_it_is_dumped(lab, echo, client, victim, error):
     assert_rolled_back(lab, echo, client, migration, error)
 
 
-def test_criu_dies_at_any_moment_of_the_dump(lab, echo):
-    """While it has the container's threads do what it wants, too. A connection that it has just looked at may be lost:
-    the program can meet it before it is mended."""
+def test_criu_dies_at_any_moment_of_the_dump(lab, echo, client):
+    """While it has the container's threads do what it wants, and its connections in repair mode, too."""
     for tenths_ms in range(0, 60, 4):
         with begin(lab, echo, "node2") as ongoing:
             ongoing.await_phase("freeze")
@@ -65,8 +64,10 @@ def test_criu_dies_at_any_moment_of_the_dump(lab, echo):
             processes.kill(criu)
             os.close(criu)
             migration = ongoing.result()
+        client.mark("CRIU was killed")
         if migration.migrated:  # it was too late
-            migrate(lab, echo, "node1")
+            back = migrate(lab, echo, "node1")
+            assert back.migrated, back.why()
             continue
         assert migration.report["outcome"] == "rolled_back", migration.why()
         assert_runs_on(lab, echo, "node1", not_on="node2")

@@ -6,10 +6,11 @@
 // they die: of 100 kills at random moments of the first 6 ms of a dump, 17 cost the container (2026-11-23).
 //
 // So what CRIU asks of ptrace(2), and its waits for traced threads, are done by another process. It has CRIU's memory,
-// and so CRIU's arguments, but descriptors of its own: while it lasts, those that runC and the agent wait for stay
-// open. When CRIU has died, threads that stand in a breakpoint, or are about to run what is not theirs, get back what
-// they had at their first stop. CRIU's parasite, which runs in one thread of each process, ends by itself when its
-// socket is closed.
+// and so CRIU's arguments, and CRIU's descriptors. When CRIU has died, sockets that it had changed are first given back
+// what they had, while all threads still stand still: a program that meets a connection in repair mode (TCP_REPAIR)
+// gets errors and closes it. Then the descriptors are closed, which runC and the agent wait for; CRIU's parasite, which
+// runs in one thread of each process, ends by itself when its socket is closed. Last, threads that stand in a
+// breakpoint, or are about to run what is not theirs, get back what they had at their first stop.
 //
 // A request goes over in memory. The two take turns on one processor, some microseconds each: to wake another one would
 // take ten times as long. What is known of a thread that stands still is answered without the tracer, and what changes
@@ -19,6 +20,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -27,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -59,9 +62,9 @@ constexpr size_t kExtendedBytesMax = 12 << 10;   // 11,008 with AMX
 constexpr size_t kTracedMax = 16384, kWordsMax = 4096;
 constexpr int64_t kTrapWithinMs = 100;  // what runs in a thread, but for the parasite, takes microseconds
 
-inline long raw(long number, long a = 0, long b = 0, long c = 0, long d = 0) {
+inline long raw(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0) {
   register long r10 asm("r10") = d;
-  register long r8 asm("r8") = 0;
+  register long r8 asm("r8") = e;
   register long r9 asm("r9") = 0;
   long result;
   asm volatile("syscall"
@@ -116,6 +119,17 @@ struct Call {
 constexpr size_t kCallsMax = 16;
 
 enum Turn : int { kCrius, kTracers };
+
+constexpr int kRepair = 19;  // TCP_REPAIR; netinet/tcp.h clashes with linux/tcp.h
+constexpr int kDescriptorsMax = 1 << 20;
+
+// Sockets of the container's, by CRIU's descriptors for them.
+struct ChangedSockets {
+  unsigned char repaired[kDescriptorsMax];  // 0: not in repair mode; else 1 + what SO_REUSEADDR was
+  int repaired_end;                         // above the last
+  int peeked, peek_offset;                  // descriptor + 1, 0: none; what SO_PEEK_OFF was
+};
+inline ChangedSockets changed_sockets;  // untouched, its pages are none
 
 struct Shared {
   int tracer, criu;
@@ -265,6 +279,27 @@ inline void give_back(Traced& thread) {
   thread.pid = 0;
 }
 
+inline bool get_option(int fd, int level, int option, int& value) {
+  socklen_t length = sizeof value;
+  return raw(SYS_getsockopt, fd, level, option, number_of(&value), number_of(&length)) == 0;
+}
+
+inline void set_option(int fd, int level, int option, int value) {
+  raw(SYS_setsockopt, fd, level, option, number_of(&value), sizeof value);
+}
+
+// A descriptor that means something else by now is no connection in repair mode.
+inline void give_back_sockets() {
+  const ChangedSockets& changed = changed_sockets;
+  for (int fd = 0; fd < changed.repaired_end; ++fd) {
+    int repair = 0;
+    if (changed.repaired[fd] == 0 || !get_option(fd, IPPROTO_TCP, kRepair, repair) || repair != 1) continue;
+    set_option(fd, IPPROTO_TCP, kRepair, 0);
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, changed.repaired[fd] - 1);  // the kernel has changed it
+  }
+  if (changed.peeked != 0) set_option(changed.peeked - 1, SOL_SOCKET, SO_PEEK_OFF, changed.peek_offset);
+}
+
 inline int64_t now_ms() {
   timespec now{};
   raw(SYS_clock_gettime, CLOCK_MONOTONIC, number_of(&now));
@@ -307,6 +342,8 @@ inline int work(void*) {
     timespec limit{0, 100'000'000};
     raw(SYS_futex, number_of(&shared.turn), FUTEX_WAIT, kCrius, number_of(&limit));
   }
+  give_back_sockets();
+  raw(SYS_close_range, 0, -1L & 0xffffffff, 0);
   give_all_back();
   raw(SYS_exit_group, 0);
   return 0;
@@ -329,7 +366,7 @@ inline bool start() {
   action.sa_handler = wake;
   if (sigaction(SIGUSR2, &action, &before) != 0) return false;
   // No signal when it ends, and nobody that waits for children without saying so (__WALL) finds it.
-  shared.tracer = clone(work, static_cast<char*>(stack) + kStackBytes, CLONE_VM, nullptr);
+  shared.tracer = clone(work, static_cast<char*>(stack) + kStackBytes, CLONE_VM | CLONE_FILES, nullptr);
   (void)sigaction(SIGUSR2, &before, nullptr);
   return shared.tracer > 0;
 }
@@ -440,6 +477,37 @@ inline int wait_for_criu(int pid, int* status, int options, rusage* usage) {
   const long got = asks ? ask(SYS_wait4, pid, number_of(status), options, number_of(usage))
                         : raw(SYS_wait4, pid, number_of(status), options, number_of(usage));
   return static_cast<int>(as_libc(got));
+}
+
+// Called before CRIU sets an option of a socket.
+inline void note_option(int fd, int level, int option, const int* value, socklen_t length) {
+  if (value == nullptr || length != sizeof *value || fd < 0 || fd >= kDescriptorsMax || !has_tracer()) return;
+  ChangedSockets& changed = changed_sockets;
+  int before = 0;
+  if (level == IPPROTO_TCP && option == kRepair && *value == 1) {
+    if (!get_option(fd, SOL_SOCKET, SO_REUSEADDR, before)) return;
+    changed.repaired[fd] = before != 0 ? 2 : 1;
+    if (fd >= changed.repaired_end) changed.repaired_end = fd + 1;
+  }
+  if (level == SOL_SOCKET && option == SO_PEEK_OFF && changed.peeked == 0 &&
+      get_option(fd, level, option, changed.peek_offset))
+    changed.peeked = fd + 1;
+}
+
+// Called after CRIU has set it.
+inline void forget_option(int fd, int level, int option, const int* value, socklen_t length) {
+  if (value == nullptr || length != sizeof *value || fd < 0 || fd >= kDescriptorsMax || !has_tracer()) return;
+  ChangedSockets& changed = changed_sockets;
+  if (level == IPPROTO_TCP && option == kRepair && *value != 1) changed.repaired[fd] = 0;
+  if (level == SOL_SOCKET && option == SO_PEEK_OFF && changed.peeked == fd + 1 && *value == changed.peek_offset)
+    changed.peeked = 0;
+}
+
+// kill(2). CRIU kills what it traces when the dump is done and the copy here is to end: its connections, which go on
+// elsewhere, stay in repair mode then, in which they end without a word to their peers.
+inline int kill_for_criu(int pid, int number) {
+  if (number == SIGKILL && has_tracer() && find(pid) != nullptr) changed_sockets.repaired_end = 0;
+  return static_cast<int>(as_libc(raw(SYS_kill, pid, number)));
 }
 
 }  // namespace lasting

@@ -487,10 +487,12 @@ __attribute__((visibility("default"))) ssize_t sendmsg(int fd, const msghdr* mes
 
 __attribute__((visibility("default"))) int setsockopt(int fd, int level, int option, const void* value,
                                                       socklen_t length) noexcept {
-  constexpr int kRepair = 19;  // TCP_REPAIR
+  const auto* number = static_cast<const int*>(value);
+  lasting::note_option(fd, level, option, number, length);
   const long result = syscall(SYS_setsockopt, fd, level, option, value, length);
-  if (result == 0 && level == IPPROTO_TCP && option == kRepair && length == sizeof(int) &&
-      *static_cast<const int*>(value) == 1) {
+  if (result != 0) return static_cast<int>(result);
+  lasting::forget_option(fd, level, option, number, length);
+  if (level == IPPROTO_TCP && option == lasting::kRepair && length == sizeof(int) && *number == 1) {
     const int error = errno;
     tell_of_first_connection();
     errno = error;
@@ -534,6 +536,10 @@ __attribute__((visibility("default"))) long ptrace(__ptrace_request request, ...
 
 __attribute__((visibility("default"))) pid_t wait4(pid_t pid, int* status, int options, rusage* usage) {
   return lasting::wait_for_criu(pid, status, options, usage);
+}
+
+__attribute__((visibility("default"))) int kill(pid_t pid, int number) noexcept {
+  return lasting::kill_for_criu(pid, number);
 }
 
 // NAME is a buffer of CRIU's as long as the text in it: another name must be no longer.
