@@ -93,18 +93,6 @@ def test_macvlan(lab, echo, there_and_back, mode):
         assert mode in inside(lab, echo, "-d", "link", "show", "mv0")
 
 
-def test_what_comes_for_a_macvlan_is_held(lab, echo):
-    with second_lan(lab):
-        add_macvlan(lab, echo, "mv0", "up1", "10.98.2.11/16")
-        with clients.echo_client(lab.prefix(CLIENT), host="10.98.2.11", port=containers.ECHO_PORT) as connected:
-            migration = migrate(lab, echo, "node2")
-            assert migration.migrated, migration.why()
-            connected.stop()
-        figures = migration.report["figures"]
-        assert figures["frames_held"] > 0 and figures["target_frames_delivered"] > 0
-        assert "macvlan" not in " ".join(migration.report["notes"])
-
-
 def test_macvlan_after_a_rollback(lab, echo):
     with second_lan(lab):
         add_macvlan(lab, echo, "mv0", "up1", "10.98.2.11/16")
