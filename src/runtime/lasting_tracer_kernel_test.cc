@@ -234,9 +234,9 @@ TEST(LastingTracer, ConnectionsOfACopyThatCriuKillsEndSilently) {
   TestProcess criu([&] { kill_copy(board, lens.path(), reader.pid(), sockets); });
   theirs.reset();
   sockets.connection.reset();
-  (void)criu.wait();
+  const int status = criu.wait();
+  ASSERT_TRUE(WIFEXITED(status) && board[kFailed] == 0);
   (void)reader.wait();
-  EXPECT_EQ(board[kFailed], 0U);
   pollfd closed{.fd = ours.get(), .events = POLLIN, .revents = 0};
   ASSERT_EQ(::poll(&closed, 1, 5000), 1);  // so is the connection
   char byte = 0;

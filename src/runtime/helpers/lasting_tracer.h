@@ -8,9 +8,10 @@
 // So what CRIU asks of ptrace(2), and its waits for traced threads, are done by another process. It has CRIU's memory,
 // and so CRIU's arguments, and CRIU's descriptors. When CRIU has died, sockets that it had changed are first given back
 // what they had, while all threads still stand still: a program that meets a connection in repair mode (TCP_REPAIR)
-// gets errors and closes it. Then the descriptors are closed, which runC and the agent wait for; CRIU's parasite, which
-// runs in one thread of each process, ends by itself when its socket is closed. Last, threads that stand in a
-// breakpoint, or are about to run what is not theirs, get back what they had at their first stop.
+// gets errors and closes it. Then the descriptors are closed: CRIU's parasite, which runs in one thread of each
+// process, ends by itself when its socket is closed. Last, threads that stand in a breakpoint, or are about to run what
+// is not theirs, get back what they had at their first stop. Only then is the socket to the agent closed, which freezes
+// the container: a thread that is frozen on its way to a breakpoint would meet it when nobody traces it any more.
 //
 // A request goes over in memory. The two take turns on one processor, some microseconds each: to wake another one would
 // take ten times as long. What is known of a thread that stands still is answered without the tracer, and what changes
@@ -133,7 +134,8 @@ inline ChangedSockets changed_sockets;  // untouched, its pages are none
 
 struct Shared {
   int tracer, criu;
-  int turn;  // a futex
+  int last_open;  // the socket to the agent, which freezes the cgroup when it closes; -1: none
+  int turn;       // a futex
   Call calls[kCallsMax];
   size_t calls_count;
   long result;     // of the last, or of the first that failed
@@ -328,6 +330,12 @@ inline void give_all_back() {
   }
 }
 
+inline void close_all_but(int fd) {
+  constexpr long kEnd = 0xffffffff;
+  if (fd > 0) raw(SYS_close_range, 0, fd - 1, 0);
+  raw(SYS_close_range, fd < 0 ? 0 : fd + 1L, kEnd, 0);
+}
+
 inline int work(void*) {
   raw(SYS_prctl, PR_SET_NAME, number_of("godwit-tracer"));
   raw(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR2);  // ends a wait
@@ -343,7 +351,7 @@ inline int work(void*) {
     raw(SYS_futex, number_of(&shared.turn), FUTEX_WAIT, kCrius, number_of(&limit));
   }
   give_back_sockets();
-  raw(SYS_close_range, 0, -1L & 0xffffffff, 0);
+  close_all_but(shared.last_open);
   give_all_back();
   raw(SYS_exit_group, 0);
   return 0;
@@ -353,7 +361,7 @@ inline int work(void*) {
 
 inline void wake(int) {}
 
-inline bool start() {
+inline bool start(int agents_socket) {
   constexpr size_t kStackBytes = 256 << 10;
   const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   void* traced = mmap(nullptr, kTracedMax * sizeof(Traced), PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -361,6 +369,7 @@ inline bool start() {
   if (traced == MAP_FAILED || stack == MAP_FAILED) return false;
   shared.traced = static_cast<Traced*>(traced);
   shared.criu = getpid();
+  shared.last_open = agents_socket;
   shared.cpu = -1;
   struct sigaction action{}, before{};
   action.sa_handler = wake;
@@ -461,8 +470,8 @@ inline long trace_or_ask(long request, int pid, long address, long data) {
 }
 
 // ptrace(2), for DUMPS the lens is at work in.
-inline long trace_for_criu(long request, int pid, long address, long data, bool dumps) {
-  if (request == kSeize && dumps && shared.tracer == 0 && !start()) shared.tracer = -1;
+inline long trace_for_criu(long request, int pid, long address, long data, bool dumps, int agents_socket) {
+  if (request == kSeize && dumps && shared.tracer == 0 && !start(agents_socket)) shared.tracer = -1;
   const bool peeks = request >= kPeekText && request <= kPeekUser;
   long peeked = 0;
   const long result = as_libc(trace_or_ask(request, pid, address, peeks ? number_of(&peeked) : data));
