@@ -107,9 +107,8 @@ Result<PageRanges> UffdWpTracker::find_written(const std::vector<Mapping>& owned
   TRY_ASSIGN(StillMemory memory, look_at_still_memory(scan, owned));
   populated_ = std::move(memory.populated);
   unguarded_ = !memory.guarded;
-  // Kernels before 6.13 leave the protection of pages behind when mremap moves them out of what is tracked; those that
-  // know guard pages (6.15) do not.
-  if (scan.guard_if_known() != 0) return std::move(memory.written);
+  // Pages keep their protection, and lose it by no write, where mremap has taken their mapping out of what is tracked:
+  // before 6.13 what it moves itself, and on later kernels, too, the neighbour that becomes one mapping with it.
   PagemapScan::Query untracked = godwit::populated(scan);
   untracked.none_of |= kPageWpAllowed;
   for (const Mapping& mapping : owned) TRY(scan.find(untracked, mapping.start, mapping.end, memory.written));

@@ -142,6 +142,26 @@ TEST_P(WriteTracking, MemoryThatWasExchangedIsFound) {
   EXPECT_EQ(find(), (PageRanges{all(kHere), all(kThere)}));
 }
 
+// What has been moved away and comes back is one mapping with its neighbour again, and the kernel takes the whole of it
+// out of what is tracked.
+TEST_P(WriteTracking, TheNeighbourOfWhatComesBackIsFound) {
+  constexpr size_t kHalf = kBytes / 2;
+  const auto move_half = [](char* from, char* to) {
+    ::mremap(from, kHalf, kHalf, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+  };
+  start({[=] { move_half(kHere + kHalf, kThere); },
+         [=] {
+           move_half(kThere, kHere + kHalf);
+           std::memset(kHere, 2, 100 * kPageBytes);
+         }});
+  (void)take();
+  next_step();
+  (void)take();
+  next_step();
+  const PageRanges found = find();
+  for (size_t page = 0; page < 100; ++page) ASSERT_TRUE(contains(found, remote(kHere) + page * kPageBytes)) << page;
+}
+
 TEST_P(WriteTracking, WhatIsKnownToHaveContentHasIt) {
   start({[] { ::madvise(kHere + 10 * kPageBytes, 10 * kPageBytes, MADV_DONTNEED); }});
   (void)take();
