@@ -107,7 +107,7 @@ Result<std::vector<SpaceScan>> ContainerMemory::scan_running() {
     if (scan) scans.push_back(std::move(*scan));
     if (!scan) forget(pid, scan.error());
   }
-  if (standstill) settings_.let_go();
+  if (standstill) TRY(settings_.let_go());
   return scans;
 }
 
@@ -143,7 +143,7 @@ Result<> ContainerMemory::begin_with_new_mappings(pid_t pid, Space& space) {
   TRY(settings_.hold_still());
   auto mappings = space.flags.complete(pid);
   if (mappings) space.tracker->begin_with(owned_mappings(*mappings));
-  settings_.let_go();
+  TRY(settings_.let_go());
   return mappings ? Result<>() : std::unexpected(mappings.error());
 }
 

@@ -52,7 +52,7 @@ class ContainerMemory {
     // Stop all processes for a moment, and let them go on. Without them new mappings are begun with while they run, and
     // there is no tracking by soft-dirty bits.
     std::function<Result<>()> hold_still = nullptr;
-    std::function<void()> let_go = nullptr;
+    std::function<Result<>()> let_go = nullptr;
   };
   static Result<std::unique_ptr<ContainerMemory>> create(Settings settings);
   ~ContainerMemory();

@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "kernel/pagemap_scan.h"
 #include "memory/page_set.h"
-#include "tracee/remote_userfaultfd.h"
 
 namespace godwit {
 
@@ -145,7 +144,7 @@ Result<> SharedTracker::begin(pid_t pid, Process& process, MappedLook& found) {
       if (!mapping.begun) register_mapping(process.uffd.get(), start, mapping.end);
     }
   }
-  settings_.let_go();
+  TRY(settings_.let_go());
   TRY(now);
   TRY_ASSIGN(const PagemapScan scan, PagemapScan::open(pid));
   for (const auto& [start, before] : process.mappings)
@@ -163,9 +162,9 @@ Result<> SharedTracker::begin(pid_t pid, Process& process, MappedLook& found) {
   return {};
 }
 
-bool SharedTracker::attach(pid_t pid, Process& process) {
+bool SharedTracker::attach(pid_t pid, Process& process) const {
   if (std::exchange(process.attempted, true) || !is_64_bit(pid)) return false;
-  auto uffd = open_userfaultfd_of(pid, Clock::now() + kStopsWithin);
+  auto uffd = settings_.open_userfaultfd(pid, Clock::now() + kStopsWithin);
   uffdio_api api{};
   api.api = UFFD_API;
   api.features = kFeatureWpAsync | kFeatureWpShared | kFeatureWpUnpopulated;

@@ -20,6 +20,7 @@
 #include "base/scoped_fd.h"
 #include "kernel/mapping_watch.h"
 #include "kernel/memory_maps.h"
+#include "memory/write_tracker.h"
 
 namespace godwit {
 
@@ -41,9 +42,10 @@ class SharedTracker {
  public:
   struct Settings {
     std::function<bool(const Mapping&)> wanted;  // of shared mappings, which
-    // Stop all processes for a moment, and let them go on: as for ContainerMemory.
+    // As for ContainerMemory: the last two stop all processes for a moment, and let them go on.
+    OpenUserfaultfd open_userfaultfd = open_userfaultfd_of;
     std::function<Result<>()> hold_still;
-    std::function<void()> let_go;
+    std::function<Result<>()> let_go;
   };
   // An error where it cannot be known.
   static Result<std::unique_ptr<SharedTracker>> start(Settings settings);
@@ -76,7 +78,7 @@ class SharedTracker {
   Result<Mappings> wanted_mappings(pid_t pid) const;
   Result<> collect(pid_t pid, Process& process, bool runs, MappedLook& found) const;
   Result<> begin(pid_t pid, Process& process, MappedLook& found);
-  static bool attach(pid_t pid, Process& process);
+  bool attach(pid_t pid, Process& process) const;
   void judge(const MappingWatch::Events& events, MappedLook& found) const;
 
   const Settings settings_;

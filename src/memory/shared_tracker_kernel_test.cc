@@ -116,7 +116,10 @@ class SharedTrackerTest : public testing::Test {
                                    ::kill(child_->pid(), SIGSTOP);
                                    return {};
                                  },
-                                 .let_go = [this] { ::kill(child_->pid(), SIGCONT); }}));
+                                 .let_go = [this]() -> Result<> {
+                                   ::kill(child_->pid(), SIGCONT);
+                                   return {};
+                                 }}));
 };
 
 TEST_F(SharedTrackerTest, OnlyWhatWasWrittenIsReadAgain) {

@@ -68,7 +68,10 @@ class TestContainer {
         TRY_ASSIGN(const auto freezer, CgroupFreezer::open(group_));
         return freezer.freeze(in_ms(10000));
       };
-      settings.let_go = [this] { thaw(); };
+      settings.let_go = [this]() -> Result<> {
+        thaw();
+        return {};
+      };
     }
     return must(ContainerMemory::create(std::move(settings)));
   }

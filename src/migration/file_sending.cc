@@ -146,8 +146,10 @@ void FileSending::begin_tracking() {
     return (shared_ && shared_->is_object(mapping)) ||
            std::ranges::any_of(mounts_, [&](const MountEntry& mount) { return mount.device == mapping.device; });
   };
-  auto tracker = SharedTracker::start(
-      {.wanted = std::move(wanted), .hold_still = settings_.hold_still, .let_go = settings_.let_go});
+  auto tracker = SharedTracker::start({.wanted = std::move(wanted),
+                                       .open_userfaultfd = settings_.open_userfaultfd,
+                                       .hold_still = settings_.hold_still,
+                                       .let_go = settings_.let_go});
   if (tracker) tracker_ = std::move(*tracker);
   if (!tracker) log::warn("what is mapped is read whole in the freeze: {}", tracker.error().text());
 }

@@ -24,6 +24,7 @@
 #include "memory/file_contents.h"
 #include "memory/shared_contents.h"
 #include "memory/shared_tracker.h"
+#include "memory/write_tracker.h"
 #include "migration/tmpfs_choice.h"
 #include "peer.pb.h"
 #include "transport/data_connection.h"
@@ -41,8 +42,9 @@ class FileSending {
     bool shared_memory = true;  // CRIU can be kept from dumping it
     // What is written through mappings is found by write protection, where that works; SharedTracker::Settings.
     bool track = false;
+    OpenUserfaultfd open_userfaultfd = open_userfaultfd_of;
     std::function<Result<>()> hold_still = nullptr;
-    std::function<void()> let_go = nullptr;
+    std::function<Result<>()> let_go = nullptr;
   };
   // Null: there is nothing for it to do. NOTES: what the user should know.
   static Result<std::unique_ptr<FileSending>> create(Settings settings, std::vector<std::string>& notes);

@@ -23,14 +23,14 @@ constexpr size_t kCommandLineBytesMax = 64 << 10;
 fs::path process_directory(pid_t pid) { return "/proc/" + std::to_string(pid); }
 
 // A process that CRIU is restoring is a criu until it gets its own program.
-bool is_criu(pid_t pid) {
+std::string program_of(pid_t pid) {
   std::error_code error;
-  return fs::read_symlink(process_directory(pid) / "exe", error).filename() == "criu";
+  return fs::read_symlink(process_directory(pid) / "exe", error).filename();
 }
 
-bool is_runc_for(pid_t pid, const std::string& directory) {
+bool is_told(pid_t pid, const std::string& text) {
   const auto line = read_file(process_directory(pid) / "cmdline", kCommandLineBytesMax);
-  return line && line->find(directory + "/images") != std::string::npos;
+  return line && line->find(text) != std::string::npos;
 }
 
 bool has_open(pid_t pid, const std::string& directory) {
@@ -54,7 +54,9 @@ HelperProcesses HelperProcesses::find(const fs::path& directory) {
     if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr != name.data() + name.size()) continue;
     auto pidfd = open_pidfd(pid);
     if (!pidfd) continue;
-    if (is_runc_for(pid, directory.string()) || (is_criu(pid) && has_open(pid, directory.string())))
+    const std::string program = program_of(pid);
+    if (is_told(pid, directory.string() + "/images") || (program == "criu" && has_open(pid, directory.string())) ||
+        (program == "attacher" && is_told(pid, directory.string())))
       found.pidfds_.emplace(pid, std::move(*pidfd));
   }
   return found;
@@ -62,18 +64,19 @@ HelperProcesses HelperProcesses::find(const fs::path& directory) {
 
 bool HelperProcesses::any_left() const {
   return std::ranges::any_of(pidfds_, [](const auto& entry) {
-    std::error_code error;
-    const std::string program = fs::read_symlink(process_directory(entry.first) / "exe", error).filename().string();
-    return !has_ended(entry.second.get()) && (program == "criu" || program.starts_with("runc"));
+    const std::string program = program_of(entry.first);
+    return !has_ended(entry.second.get()) &&
+           (program == "criu" || program == "attacher" || program.starts_with("runc"));
   });
 }
 
 void HelperProcesses::await_end(Deadline deadline) {
   while (any_left() && Clock::now() < deadline) std::this_thread::sleep_for(10ms);
   if (!any_left()) return;
-  log::error("criu or runc of a migration whose agent was killed does not end and is killed");
+  log::error("criu, runc or attacher of a migration whose agent was killed does not end and is killed");
   for (const auto& [pid, pidfd] : pidfds_)
-    if (is_criu(pid)) kill_if_alive(pidfd.get());
+    if (const std::string program = program_of(pid); program == "criu" || program == "attacher")
+      kill_if_alive(pidfd.get());
 }
 
 }  // namespace godwit

@@ -1,5 +1,5 @@
-// The criu and runc that an agent, killed since, had started for a migration: they end by themselves
-// (runtime/criu_bridge.h), and until then nobody else may touch the container.
+// The criu, runc and attacher that an agent, killed since, had started for a migration: they end by themselves
+// (runtime/criu_bridge.h, tracee/attacher.h), and until then nobody else may touch the container.
 #pragma once
 
 #include <sys/types.h>

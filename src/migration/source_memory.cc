@@ -94,15 +94,12 @@ void SourceMemory::use(PageSending::Settings settings) {
 
 Result<> SourceMemory::run_rounds(const std::function<double()>& await_turn) {
   auto processes = [cgroup = settings_.cgroup] { return proc::processes_in_cgroup(cgroup); };
-  if (tracking_ == Tracking::kUffdWp) {
-    TRY_ASSIGN(attacher_, Attacher::start(settings_.attacher));
-  }
-  auto open = [this](pid_t pid, Deadline deadline) { return attacher_->open_userfaultfd_of(pid, deadline); };
+  auto open = [this](pid_t pid, Deadline deadline) { return settings_.attacher->open_userfaultfd_of(pid, deadline); };
   TRY_ASSIGN(memory_, ContainerMemory::create({.processes = processes,
                                                .method = tracking_,
                                                .open_userfaultfd = open,
-                                               .hold_still = [this] { return settings_.standstill->hold(); },
-                                               .let_go = [this] { settings_.standstill->let_go(); }}));
+                                               .hold_still = [this] { return settings_.attacher->hold(); },
+                                               .let_go = [this] { return settings_.attacher->let_go(); }}));
   if (!has_rounds()) return memory_->learn();
 
   const control::MigrateRequest& options = settings_.options;

@@ -24,7 +24,6 @@
 #include "migration/cpu_throttle.h"
 #include "migration/page_sending.h"
 #include "migration/progress.h"
-#include "migration/standstill.h"
 #include "tracee/attacher.h"
 
 namespace godwit {
@@ -33,11 +32,10 @@ class SourceMemory {
  public:
   struct Settings {
     control::MigrateRequest options;
-    std::filesystem::path cgroup;      // whose processes it is about, in the freezer hierarchy
-    Standstill* standstill = nullptr;  // of that cgroup
+    std::filesystem::path cgroup;  // whose processes it is about, in the freezer hierarchy
+    Attacher* attacher = nullptr;  // of that cgroup; none: there are no rounds
     pid_t first_process = 0;
-    uint64_t memory_bytes = 0;       // resident, before
-    std::filesystem::path attacher;  // the helper program
+    uint64_t memory_bytes = 0;  // resident, before
     ProgressListener* listener = nullptr;
     const std::atomic<bool>* cancelled = nullptr;
   };
@@ -98,7 +96,6 @@ class SourceMemory {
   Tracking tracking_ = Tracking::kNone;
   bool asked_for_rounds_ = false;
   std::vector<std::string> notes_;
-  std::unique_ptr<Attacher> attacher_;
   std::unique_ptr<ContainerMemory> memory_;
   std::unique_ptr<PageSending> sending_;
   CpuThrottle throttle_;

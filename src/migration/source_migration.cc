@@ -162,7 +162,7 @@ Step<> SourceMigration::prepare() {
   auto freezer = CgroupFreezer::open(facts_.container.freezer_cgroup);
   if (!freezer) return failed_here("prepare", std::move(freezer.error()));
   freezer_ = std::move(*freezer);
-  standstill_.emplace(*freezer_);
+  if (auto step = start_attacher(); !step) return step;
   if (auto step = prepare_memory(); !step) return step;
   if (auto step = prepare_files(); !step) return step;
   if (auto step = prepare_here(); !step) return step;
@@ -186,6 +186,16 @@ Step<> SourceMigration::prepare() {
   return {};
 }
 
+// Rounds stop the container's processes for moments.
+Step<> SourceMigration::start_attacher() {
+  if (request_.options.mode() == control::COLD) return {};
+  auto attacher = Attacher::start(
+      {.program = host_.attacher, .cgroup = facts_.container.freezer_cgroup, .owner = work_directory().string()});
+  if (!attacher) return failed_here("prepare", std::move(attacher.error()));
+  attacher_ = std::move(*attacher);
+  return {};
+}
+
 // Where CRIU cannot be kept from dumping memory, or processes cannot have it later, all of it goes with its images.
 Step<> SourceMigration::prepare_memory() {
   if (auto fit = check_lens(host_.lens, host_.criu); !fit) {
@@ -201,10 +211,9 @@ Step<> SourceMigration::prepare_memory() {
   options.set_tracking(tracking_asked());
   auto memory = SourceMemory::create({.options = options,
                                       .cgroup = facts_.container.freezer_cgroup,
-                                      .standstill = &*standstill_,
+                                      .attacher = attacher_.get(),
                                       .first_process = facts_.container.pid,
                                       .memory_bytes = facts_.memory_bytes,
-                                      .attacher = host_.attacher,
                                       .listener = &listener_,
                                       .cancelled = &cancelled_});
   if (!memory) return failed_here("prepare", std::move(memory.error()));
@@ -220,13 +229,16 @@ control::Tracking SourceMigration::tracking_asked() const {
 
 // Without the lens CRIU dumps all shared memory; in a user namespace what restores it cannot ask for it.
 Step<> SourceMigration::prepare_files() {
-  FileSending::Settings settings{.first_process = facts_.container.pid,
-                                 .cgroup = facts_.container.freezer_cgroup,
-                                 .binds = {},
-                                 .shared_memory = memory_ != nullptr && !facts_.spec.own_userns,
-                                 .track = tracking_asked() != control::SOFT_DIRTY,
-                                 .hold_still = [this] { return standstill_->hold(); },
-                                 .let_go = [this] { standstill_->let_go(); }};
+  FileSending::Settings settings{
+      .first_process = facts_.container.pid,
+      .cgroup = facts_.container.freezer_cgroup,
+      .binds = {},
+      .shared_memory = memory_ != nullptr && !facts_.spec.own_userns,
+      .track = tracking_asked() != control::SOFT_DIRTY,
+      .open_userfaultfd = [this](pid_t pid,
+                                 Deadline deadline) { return attacher_->open_userfaultfd_of(pid, deadline); },
+      .hold_still = [this] { return attacher_->hold(); },
+      .let_go = [this] { return attacher_->let_go(); }};
   for (const BindMount& bind : facts_.spec.bind_mounts) settings.binds.push_back(bind.destination);
   std::vector<std::string> notes;
   auto sending = FileSending::create(std::move(settings), notes);
@@ -288,7 +300,7 @@ Result<> SourceMigration::begin_journal() {
 
 // CRIU starts while the container runs and is held before its first step.
 Step<> SourceMigration::start_checkpoint() {
-  const auto directory = host_.run_directory / ("out-" + request_.id);
+  const auto directory = work_directory();
   auto tmpfs = ScopedTmpfs::mount(directory, image_tmpfs_bytes(facts_.memory_bytes));
   if (!tmpfs) return failed_here("prepare", std::move(tmpfs.error()));
   work_.emplace(std::move(*tmpfs));
@@ -403,7 +415,7 @@ void SourceMigration::tell_bytes() {
 // once. The target gives up when the images end.
 void SourceMigration::lose_criu() {
   std::lock_guard lock(mutex_);
-  if (bridge_ && bridge_->died()) {
+  if (bridge_ && bridge_->died() && switching_over_) {
     auto frozen = freezer_->freeze(in(1s));
     if (!frozen) log::error("migration {}: {}", request_.id, frozen.error().text());
   }
@@ -437,6 +449,8 @@ Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
   if (files_first && done) done = files_->end_rounds();
   if (auto step = check_criu(); !step) return step;
   if (!done) return failed_here("rounds", std::move(done.error()));
+  if (attacher_ && attacher_->is_lost())  // so memory is lost sight of
+    return failed_here("rounds", Error("attacher, which stops the container's processes for moments, died or hung"));
   return {};
 }
 
@@ -444,7 +458,9 @@ Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
 
 Step<> SourceMigration::freeze() {
   if (cancelled()) return failed_here("prepare", Error("cancelled", ECANCELED));
+  if (attacher_) attacher_->end();  // only this agent, and by the journal the next one, thaws what is frozen now
   begin_phase("freeze", "freezing the container");
+  switching_over_ = true;
   frozen_at_ = Clock::now();
   if (auto noted = journal_->note(CommitState::kFrozen); !noted) return failed_here("freeze", std::move(noted.error()));
   auto frozen = freeze_quietly(*freezer_, *hold_, tcp_watch_ ? &*tcp_watch_ : nullptr);

@@ -30,12 +30,12 @@
 #include "migration/progress.h"
 #include "migration/source_facts.h"
 #include "migration/source_memory.h"
-#include "migration/standstill.h"
 #include "network/detachment.h"
 #include "network/frame_hold.h"
 #include "network/tcp_moment.h"
 #include "runtime/criu_bridge.h"
 #include "runtime/socket_dump_watch.h"
+#include "tracee/attacher.h"
 #include "transport/tls_context.h"
 
 namespace godwit {
@@ -73,6 +73,7 @@ class SourceMigration {
   Step<> connect();
   Step<> check();
   Step<> prepare();
+  Step<> start_attacher();
   Step<> prepare_memory();
   Step<> prepare_files();
   Step<> prepare_here();
@@ -110,6 +111,7 @@ class SourceMigration {
   std::optional<control::Side> decision() const;
   void remove_network();
   HookFacts hook_facts_of(HookPhase phase) const;
+  std::filesystem::path work_directory() const { return host_.run_directory / ("out-" + request_.id); }
 
   Step<peer::TargetMessage> ask(const std::string& step, const peer::SourceMessage& request,
                                 std::chrono::milliseconds limit);
@@ -136,7 +138,7 @@ class SourceMigration {
   std::unique_ptr<ControlChannel> control_;
   std::optional<ScopedTmpfs> work_;
   std::optional<CgroupFreezer> freezer_;
-  std::optional<Standstill> standstill_;
+  std::unique_ptr<Attacher> attacher_;  // to the freeze; none if there are no rounds
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
   std::vector<BoundThread> bound_threads_;      // at the freeze
@@ -150,7 +152,8 @@ class SourceMigration {
   UndoList undo_;
 
   Clock::time_point frozen_at_;
-  std::future<void> silence_;  // of what the container sends, once it is frozen
+  std::atomic<bool> switching_over_ = false;  // frozen, or about to be
+  std::future<void> silence_;                 // of what the container sends, once it is frozen
   std::unique_ptr<SocketDumpWatch> socket_dump_;
   std::once_flag left_bridge_once_;
   Result<> left_bridge_;

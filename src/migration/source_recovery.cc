@@ -134,12 +134,13 @@ bool SourceRecovery::end(SourceStep step) {
   return true;
 }
 
-// As SourceMigration::resume_here, from what the journal has. What was before the freeze needs nothing but its quota.
+// As SourceMigration::resume_here, from what the journal has. What was before the freeze needs nothing but its quota,
+// unless the attacher was killed too, when it held the container.
 void SourceRecovery::roll_back() {
   const JournalFacts& facts = record_.facts;
   for (const auto& [file, value] : facts.cpu_quota) check(write_attribute(file, value));
-  if (record_.state == CommitState::kPrepared) return;
   auto freezer = CgroupFreezer::open(facts.freezer);
+  if (record_.state == CommitState::kPrepared) return freezer ? check(freezer->thaw()) : void();
   if (!freezer) return log::warn("migration {}: {}", facts.id, freezer.error().text());
   if (auto processes = proc::processes_in_cgroup(facts.freezer)) check(end_tcp_repair(*processes));
   auto netns = open_netns(facts.netns);

@@ -6,10 +6,12 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "base/file.h"
 #include "base/unix_socket.h"
+#include "kernel/cgroup_freezer.h"
 #include "tracee/remote_userfaultfd.h"
 
 namespace godwit {
@@ -20,15 +22,21 @@ namespace {
 
 constexpr auto kStartsWithin = 10s;
 constexpr auto kAnswersWithin = 30s;  // after the deadline; StoppedTask gives up much earlier
+constexpr auto kFreezesWithin = 1s;   // it takes a fraction of a millisecond
+constexpr auto kHoldsWithin = 3s;     // the answer
 constexpr size_t kTextBytesMax = 4096;
 
+enum class Task : int32_t { kAttach, kHold, kLetGo };
+
 struct Request {
-  int32_t pid, ms;
+  Task task = Task::kAttach;
+  int32_t pid = 0, ms = 0;  // of kAttach
 };
-// Followed by the error's text, or with a descriptor.
+// Followed by the error's text, or with the descriptor of kAttach.
 struct Reply {
-  int32_t code;
+  int32_t failed, code;
 };
+using Done = Result<ScopedFd>;  // no descriptor: nothing was asked for
 
 template <typename T>
 std::string bytes_of(const T& message) {
@@ -53,54 +61,131 @@ Result<Packet> receive_until(int socket, Deadline deadline) {
   return receive_packet(socket, kTextBytesMax);
 }
 
+// An error: nobody says what was done.
+Result<Done> ask(int socket, const Request& request, Deadline deadline) {
+  TRY_DOING("attacher", send_packet(socket, bytes_of(request)));
+  auto packet = receive_until(socket, deadline);
+  if (!packet) return fail(std::move(packet.error()).during("attacher"));
+  Reply reply{};
+  if (!parse(packet->bytes, reply)) return fail("attacher: an odd answer");
+  if (reply.failed != 0) return Done(fail(Error(packet->bytes.substr(sizeof reply), reply.code)));
+  return Done(packet->fds.empty() ? ScopedFd() : std::move(packet->fds[0]));
+}
+
+Result<> outcome_of(const Result<Done>& answer) {
+  if (!answer) return fail(answer.error());
+  return *answer ? Result<>() : fail(answer->error());
+}
+
+Result<> reply_with(int socket, const Done& done) {
+  if (!done)
+    return send_packet(
+        socket,
+        (bytes_of(Reply{.failed = 1, .code = done.error().code()}) + done.error().text()).substr(0, kTextBytesMax));
+  const std::string bytes = bytes_of(Reply{.failed = 0, .code = 0});
+  return *done ? send_packet(socket, bytes, {done->get()}) : send_packet(socket, bytes);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Attacher>> Attacher::start(const std::filesystem::path& program) {
+Result<std::unique_ptr<Attacher>> Attacher::start(const Settings& settings) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno("socketpair");
   ScopedFd ours(ends[0]), theirs(ends[1]);
-  TRY_ASSIGN(Subprocess process, Subprocess::start({.argv = {program.string()}, .stdin_fd = theirs.get()}));
+  TRY_ASSIGN(Subprocess process,
+             Subprocess::start({.argv = {settings.program.string(), settings.cgroup.string(),
+                                         std::to_string(settings.held_at_most.count()), settings.owner},
+                                .stdin_fd = theirs.get()}));
   theirs.reset();
   TRY_DOING("attacher", receive_until(ours.get(), Clock::now() + kStartsWithin));
-  return std::unique_ptr<Attacher>(new Attacher(std::move(process), std::move(ours)));
+  return std::unique_ptr<Attacher>(new Attacher(std::move(process), std::move(ours), settings.cgroup));
 }
 
+Attacher::~Attacher() { end(); }
+
 // Killed only if it hangs.
-Attacher::~Attacher() {
+void Attacher::end() {
+  std::lock_guard lock(mutex_);
+  if (!socket_) return;
   socket_.reset();
-  (void)process_.wait_until(Clock::now() + kAnswersWithin);
+  if (auto ended = process_.wait_until(Clock::now() + kAnswersWithin); ended && *ended) return;
+  process_.kill();
+  (void)process_.wait();
 }
 
 Result<ScopedFd> Attacher::open_userfaultfd_of(pid_t pid, Deadline deadline) {
-  TRY_DOING("attacher", send_packet(socket_.get(), bytes_of(Request{.pid = pid, .ms = poll_ms(deadline)})));
-  auto packet = receive_until(socket_.get(), deadline + kAnswersWithin);
-  if (!packet) {
-    (void)::shutdown(socket_.get(), SHUT_RDWR);  // a late answer must not be taken for the next one
-    return fail(std::move(packet.error()).during("attacher"));
-  }
-  Reply reply{};
-  if (!parse(packet->bytes, reply)) return fail("attacher: an odd answer");
-  if (packet->fds.size() == 1) return std::move(packet->fds[0]);
-  return fail(Error(packet->bytes.substr(sizeof reply), reply.code));
+  std::lock_guard lock(mutex_);
+  auto answer =
+      ask(socket_.get(), {.task = Task::kAttach, .pid = pid, .ms = poll_ms(deadline)}, deadline + kAnswersWithin);
+  if (answer) return std::move(*answer);
+  lost_ = true;
+  (void)::shutdown(socket_.get(), SHUT_RDWR);  // a late answer must not be taken for the next one
+  return fail(std::move(answer.error()));
 }
 
-void serve_as_attacher(int socket) {
+Result<> Attacher::hold() {
+  std::unique_lock lock(mutex_);
+  if (lost_ || !socket_) return fail("attacher: gone");  // or still in the middle of what it had begun
+  auto answer = ask(socket_.get(), {.task = Task::kHold}, Clock::now() + kHoldsWithin);
+  if (!answer) lose_holding();
+  if (answer && *answer) (void)lock.release();  // to let_go()
+  return outcome_of(answer);
+}
+
+Result<> Attacher::let_go() {
+  std::lock_guard lock(mutex_, std::adopt_lock);
+  auto answer = ask(socket_.get(), {.task = Task::kLetGo}, Clock::now() + kHoldsWithin);
+  if (!answer || !*answer) lose_holding();
+  return outcome_of(answer);
+}
+
+// It may hold and may not. Killed first, so that it does not let go what is frozen later.
+void Attacher::lose_holding() {
+  lost_ = true;
+  socket_.reset();
+  process_.kill();
+  (void)process_.wait();
+  if (auto freezer = CgroupFreezer::open(cgroup_)) (void)freezer->thaw();
+}
+
+namespace {
+
+Done attend_to(const Request& request, const std::filesystem::path& cgroup, std::optional<CgroupFreezer>& held) {
+  switch (request.task) {
+    case Task::kAttach:
+      return open_userfaultfd_of(request.pid, Clock::now() + milliseconds(request.ms));
+    case Task::kHold: {
+      TRY_ASSIGN(CgroupFreezer freezer, CgroupFreezer::open(cgroup));
+      TRY(freezer.freeze(Clock::now() + kFreezesWithin));
+      held = std::move(freezer);
+      return ScopedFd();
+    }
+    case Task::kLetGo:
+      if (!held) return fail("nothing is held");
+      TRY(held->thaw());
+      held.reset();
+      return ScopedFd();
+  }
+  return fail("an odd request");
+}
+
+}  // namespace
+
+void serve_as_attacher(int socket, const std::filesystem::path& cgroup, milliseconds held_at_most) {
   sigset_t all;
   sigfillset(&all);
   (void)::sigprocmask(SIG_BLOCK, &all, nullptr);
   (void)::prctl(PR_SET_NAME, "godwit-attacher");
   (void)write_attribute("/proc/self/oom_score_adj", "-1000");  // where it may
   if (!send_packet(socket, "ready")) return;
+  std::optional<CgroupFreezer> held;
   for (;;) {
-    auto packet = receive_packet(socket, sizeof(Request));
-    Request request{};
-    if (!packet || !parse(packet->bytes, request)) return;
-    auto uffd = open_userfaultfd_of(request.pid, Clock::now() + milliseconds(request.ms));
-    const Reply reply{.code = uffd ? 0 : uffd.error().code()};
-    auto sent = uffd ? send_packet(socket, bytes_of(reply), {uffd->get()})
-                     : send_packet(socket, (bytes_of(reply) + uffd.error().text()).substr(0, kTextBytesMax));
-    if (!sent) return;
+    auto packet = held ? receive_until(socket, Clock::now() + held_at_most) : receive_packet(socket, kTextBytesMax);
+    Request request;
+    if (!packet || !parse(packet->bytes, request)) break;
+    if (!reply_with(socket, attend_to(request, cgroup, held))) break;
   }
+  if (held) (void)held->thaw();
 }
 
 }  // namespace godwit

@@ -78,7 +78,7 @@ bool step_through(pid_t pid, int steps, const std::function<void()>& request, co
 bool kill_after(int steps, pid_t victim, const Board& board) {
   board[kHelper] = board[kGo] = 0;
   TestProcess agent([&] {
-    auto attacher = Attacher::start(program());
+    auto attacher = Attacher::start({.program = program()});
     if (!attacher) ::_exit(1);
     board[kHelper] = static_cast<uint64_t>((*attacher)->pid());
     while (board[kGo] == 0) ::usleep(100);
@@ -117,7 +117,7 @@ TEST(Attacher, WhatItOpensBelongsToTheProcess) {
   Board board;
   TestProcess victim([&] { count(board); });
   expect_counting(board);
-  auto attacher = must(Attacher::start(program()));
+  auto attacher = must(Attacher::start({.program = program()}));
   const std::string before = traits(victim.pid());
   std::vector<double> took;
   for (int i = 0; i < 50; ++i) {
@@ -135,7 +135,7 @@ TEST(Attacher, WhatItOpensBelongsToTheProcess) {
 }
 
 TEST(Attacher, AnErrorIsTheOneItWouldBeHere) {
-  auto attacher = must(Attacher::start(program()));
+  auto attacher = must(Attacher::start({.program = program()}));
   TestProcess zombie([] {});
   ASSERT_TRUE(await([&] { return has_ended(zombie.pid()); }));
   auto here = open_userfaultfd_of(zombie.pid(), in_ms(5000));
@@ -147,7 +147,7 @@ TEST(Attacher, AnErrorIsTheOneItWouldBeHere) {
 }
 
 TEST(Attacher, SignalsForTheAgentDoNotReachIt) {
-  auto attacher = must(Attacher::start(program()));
+  auto attacher = must(Attacher::start({.program = program()}));
   for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) ::kill(attacher->pid(), signal);
   TestProcess victim([] {
     for (;;) ::pause();
@@ -156,13 +156,13 @@ TEST(Attacher, SignalsForTheAgentDoNotReachIt) {
 }
 
 TEST(Attacher, OneThatWasKilledIsAnError) {
-  auto attacher = must(Attacher::start(program()));
+  auto attacher = must(Attacher::start({.program = program()}));
   ::kill(attacher->pid(), SIGKILL);
   EXPECT_FALSE(attacher->open_userfaultfd_of(::getpid(), in_ms(5000)));
   EXPECT_FALSE(attacher->open_userfaultfd_of(::getpid(), in_ms(5000)));
 }
 
-TEST(Attacher, AProgramThatIsNotThereIsAnError) { EXPECT_FALSE(Attacher::start("/nonexistent/attacher")); }
+TEST(Attacher, AProgramThatIsNotThereIsAnError) { EXPECT_FALSE(Attacher::start({.program = "/nonexistent/attacher"})); }
 
 }  // namespace
 }  // namespace godwit

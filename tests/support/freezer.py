@@ -1,0 +1,34 @@
+"""Whether a container stands still, as the kernel has it: v1's freezer.state, v2's cgroup.events."""
+
+import os
+import pathlib
+import time
+
+
+class Freezer:
+    """Of the cgroup of a process, in the freezer hierarchy or the unified one."""
+
+    def __init__(self, pid):
+        lines = [line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        paths = {controllers: path.lstrip("/") for _, controllers, path in lines}
+        if "freezer" in paths:
+            self._file, self._frozen = f"/sys/fs/cgroup/freezer/{paths['freezer']}/freezer.state", b"FROZEN"
+        else:
+            self._file, self._frozen = f"/sys/fs/cgroup/{paths['']}/cgroup.events", b"frozen 1"
+        self._fd = os.open(self._file, os.O_RDONLY)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self._fd)
+
+    def frozen(self):
+        return self._frozen in os.pread(self._fd, 256, 0)
+
+    def wait(self, frozen, timeout_s=20):
+        """As closely as one can look: it may be so for a fraction of a millisecond only."""
+        end = time.monotonic() + timeout_s
+        while self.frozen() != frozen:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self._file}: not {'frozen' if frozen else 'thawed'} within {timeout_s} s")
