@@ -74,7 +74,8 @@ Host make_host(const Config& config, const fs::path& helpers) {
                 .tls = config.tls,
                 .peers = names_of(config),
                 .allow_plain = !config.agent.data_encryption,
-                .idle_limit = config.limits.idle_timeout};
+                .idle_limit = config.limits.idle_timeout,
+                .timeouts = config.limits.peer};
   host.attacher = helpers / "attacher";
   host.lens = helpers / "lens.so";
   host.run_directory = config.agent.run_dir;
@@ -86,6 +87,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.bandwidth = std::make_shared<RateLimit>(config.limits.bandwidth_max);
   host.step_timeout = config.limits.step_timeout;
   host.idle_timeout = config.limits.idle_timeout;
+  host.peer = config.limits.peer;
   host.tracking = tracking_of(config.memory.tracking);
   host.hold = {.frames_max = config.network.hold_packets_max, .bytes_max = config.network.hold_bytes_max};
   host.links = config.links;
@@ -127,11 +129,11 @@ void set_group(const std::string& path, const std::string& group) {
     log::warn("chown {}: {}", path, std::strerror(errno));
 }
 
-void set_common(grpc::ServerBuilder& builder) {
+void set_common(grpc::ServerBuilder& builder, const PeerTimeouts& timeouts) {
   builder.SetMaxReceiveMessageSize(wire::kControlMessageBytesMax);
   builder.SetMaxSendMessageSize(wire::kControlMessageBytesMax);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms(timeouts));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive_ms(timeouts));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -144,7 +146,7 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   TRY(make_directories(config.agent.run_dir, 0750));
   TRY_ASSIGN(bool tmpfs, is_on_tmpfs(config.agent.run_dir));
   if (!tmpfs) log::warn("{} is not on a tmpfs: migrations will be refused", config.agent.run_dir);
-  TRY_ASSIGN(TlsContext tls, TlsContext::load(config.tls, OwnExpired::kAccept));
+  TRY_ASSIGN(TlsContext tls, TlsContext::load(config.tls, OwnExpired::kAccept, config.limits.peer.dead_after));
   if (std::ranges::find(tls.own_names(), config.node) == tls.own_names().end())
     return fail(config.tls.cert.string() + " is not a certificate of '" + config.node + "', as this node is called");
   if (auto good = tls.check_own(); !good) log::error("{}: no other agent will accept it", good.error().text());
@@ -159,7 +161,7 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   // Asked before a migration needs the answers; neither CRIU nor the kernel changes while the agent runs.
   if (auto fit = check_criu(agent->host_.criu); !fit) log::warn("{}", fit.error().text());
   (void)probe_tracking();
-  agent->connector_ = std::make_unique<GrpcPeerConnector>(config.peers, texts, tls);
+  agent->connector_ = std::make_unique<GrpcPeerConnector>(config.peers, texts, tls, config.limits.peer);
   agent->recover();
   TRY(agent->listen_for_data(config));
   TRY(agent->listen_for_peers(config, texts));
@@ -225,6 +227,7 @@ Result<> Agent::listen_for_data(const Config& config) {
                                         {.address = config.agent.data_listen,
                                          .allowed = names_of(config),
                                          .allow_plain = !config.agent.data_encryption,
+                                         .handshake_limit = config.limits.peer.handshake,
                                          .idle_limit = config.limits.idle_timeout},
                                         std::move(claim), std::move(route)));
   return {};
@@ -233,10 +236,10 @@ Result<> Agent::listen_for_data(const Config& config) {
 Result<> Agent::listen_for_peers(const Config& config, const TlsTexts& texts) {
   peer_service_ = std::make_unique<PeerService>(host_, registry_, names_of(config), data_->address());
   grpc::ServerBuilder builder;
-  set_common(builder);
+  set_common(builder, host_.peer);
   // Strangers can connect: until TLS and HTTP/2 are agreed on, a connection may not last longer than on the data port.
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
-                             static_cast<int>(DataListenerOptions{}.handshake_limit.count()));
+                             static_cast<int>(config.limits.peer.handshake.count()));
   int port = 0;
   // gRPC holds a message against kControlMessageBytesMax when all of it is there, and a prefix may claim 4 GiB. What
   // it takes beyond this quota makes it end calls.

@@ -112,13 +112,19 @@ struct Rule {
     [](Config& c, int64_t given) { c.field = static_cast<decltype(c.field)>(given); }, value, min, max \
   }
 
+// FIELD is one of PeerTimeouts, which has its default; at most an hour.
+#define GODWIT_PEER_TIMEOUT(field, min)                                                    \
+  IntegerRule{[](Config& c, int64_t s) { c.limits.peer.field = std::chrono::seconds(s); }, \
+              std::chrono::duration_cast<std::chrono::seconds>(PeerTimeouts{}.field).count(), min, 3600}
+
 // In the order of godwit.toml(5). Reasons for defaults:
 // - hold: 64 MiB is what a 10 Gbit/s link delivers in 50 ms; 65536 packets the same in 1 kB
 // packets.
 // - step timeout: CRIU needs seconds for thousands of processes, never a minute.
 // - hook timeout: what a call to a controller may take; a client may be waiting for it.
 // - cni: where Debian's packages put them.
-// - idle timeout: twice what TCP takes to notice a dead peer (kPeerDeadAfter).
+// - idle timeout: twice what TCP takes to notice a dead peer.
+// - waits for a peer: transport/peer_timeouts.h.
 const std::vector<Rule>& rules() {
   static const std::vector<Rule> table = {
       {"", "node", GODWIT_TEXT(node, node_name, std::nullopt)},
@@ -153,6 +159,10 @@ const std::vector<Rule>& rules() {
        IntegerRule{[](Config& c, int64_t s) { c.limits.step_timeout = std::chrono::seconds(s); }, 60, 1, 86400}},
       {"limits", "idle_timeout_s",
        IntegerRule{[](Config& c, int64_t s) { c.limits.idle_timeout = std::chrono::seconds(s); }, 20, 1, 86400}},
+      {"limits", "connect_timeout_s", GODWIT_PEER_TIMEOUT(connect, 1)},
+      {"limits", "answer_timeout_s", GODWIT_PEER_TIMEOUT(answer, 1)},
+      {"limits", "handshake_timeout_s", GODWIT_PEER_TIMEOUT(handshake, 1)},
+      {"limits", "peer_dead_after_s", GODWIT_PEER_TIMEOUT(dead_after, kDeadAfterMin / std::chrono::seconds(1))},
       {"limits", "image_bytes_max", GODWIT_INTEGER(limits.image_bytes_max, 16384 * kMiB, kMiB, int64_t{1} << 40)},
       {"limits", "bandwidth_max", GODWIT_INTEGER(limits.bandwidth_max, 0, 0, int64_t{1} << 40)},
   };
@@ -162,6 +172,7 @@ const std::vector<Rule>& rules() {
 #undef GODWIT_TEXT
 #undef GODWIT_BOOLEAN
 #undef GODWIT_INTEGER
+#undef GODWIT_PEER_TIMEOUT
 
 const Rule* find_rule(std::string_view section, std::string_view key) {
   for (const Rule& rule : rules())

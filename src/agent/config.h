@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "transport/peer_timeouts.h"
 #include "transport/tls_context.h"
 
 namespace godwit {
@@ -73,6 +74,7 @@ struct Config {
     int migrations_max = 0;             // at once, arriving and leaving together
     std::chrono::seconds step_timeout;  // for each step that waits for a peer, runc or CRIU
     std::chrono::seconds idle_timeout;  // a data connection may go without progress
+    PeerTimeouts peer;                  // what else waits for a peer
     uint64_t image_bytes_max = 0;       // bytes in run_dir of one arriving migration
     uint64_t bandwidth_max = 0;         // bytes per second of memory and files of all that leave; 0: no limit
   } limits;

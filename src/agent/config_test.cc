@@ -35,6 +35,10 @@ TEST(Config, EverythingButThreeKeysHasADefault) {
   EXPECT_EQ(config->runtime.root, "/run/runc");
   EXPECT_EQ(config->limits.step_timeout, std::chrono::seconds(60));
   EXPECT_EQ(config->limits.migrations_max, 32);
+  EXPECT_EQ(config->limits.peer.connect, PeerTimeouts{}.connect);
+  EXPECT_EQ(config->limits.peer.answer, PeerTimeouts{}.answer);
+  EXPECT_EQ(config->limits.peer.handshake, PeerTimeouts{}.handshake);
+  EXPECT_EQ(config->limits.peer.dead_after, PeerTimeouts{}.dead_after);
 }
 
 TEST(Config, EveryKeyArrivesInItsPlace) {
@@ -70,6 +74,10 @@ stream_log_dir = "/r/log"
 migrations_max = 3
 step_timeout_s = 4
 idle_timeout_s = 5
+connect_timeout_s = 1
+answer_timeout_s = 3600
+handshake_timeout_s = 7
+peer_dead_after_s = 4
 image_bytes_max = 6000000
 bandwidth_max = 7000000
 )",
@@ -99,6 +107,10 @@ bandwidth_max = 7000000
   EXPECT_EQ(config->limits.migrations_max, 3);
   EXPECT_EQ(config->limits.step_timeout, std::chrono::seconds(4));
   EXPECT_EQ(config->limits.idle_timeout, std::chrono::seconds(5));
+  EXPECT_EQ(config->limits.peer.connect, std::chrono::seconds(1));
+  EXPECT_EQ(config->limits.peer.answer, std::chrono::hours(1));
+  EXPECT_EQ(config->limits.peer.handshake, std::chrono::seconds(7));
+  EXPECT_EQ(config->limits.peer.dead_after, kDeadAfterMin);
   EXPECT_EQ(config->limits.image_bytes_max, 6000000u);
   EXPECT_EQ(config->limits.bandwidth_max, 7000000u);
 }
@@ -134,6 +146,21 @@ TEST(Config, ValuesOutOfRangeAreRefused) {
   EXPECT_THAT(error_of("[peers]\n\"a/b\" = \"10.99.1.2:1\"\n"), HasSubstr("godwit.toml:6: peers: "));
   EXPECT_EQ(error_of("[network]\nbridge = \"a name that is too long\"\n"),
             "godwit.toml:6: network.bridge is not the name of a network link");
+}
+
+// At its edges and beyond.
+TEST(Config, WaitsForAPeerHaveBounds) {
+  const auto said = [](const std::string& key, int64_t value) {
+    return error_of("[limits]\n" + key + " = " + std::to_string(value) + "\n");
+  };
+  for (const std::string key : {"connect_timeout_s", "answer_timeout_s", "handshake_timeout_s", "peer_dead_after_s"}) {
+    const int64_t min = key == "peer_dead_after_s" ? 4 : 1;
+    const std::string wrong = "godwit.toml:6: limits." + key + " must be from " + std::to_string(min) + " to 3600";
+    EXPECT_EQ(said(key, min), "accepted");
+    EXPECT_EQ(said(key, min - 1), wrong);
+    EXPECT_EQ(said(key, 3600), "accepted");
+    EXPECT_EQ(said(key, 3601), wrong);
+  }
 }
 
 TEST(Config, TheHostsOwnEntryAmongThePeersIsNotUsed) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "transport/peer_timeouts.h"
 #include "transport/tls_context.h"
 
 namespace godwit {
@@ -27,7 +28,8 @@ std::shared_ptr<grpc::ServerCredentials> server_credentials(const TlsTexts& text
 // SAN names of the peer's certificate.
 std::vector<std::string> peer_names(const grpc::ServerContextBase& context);
 
-// A peer that is silent for this long is taken for dead: pings every 5 s, 5 s to answer (as data connections).
-inline constexpr int kKeepaliveMs = 5000;
+// Of a control connection: a ping each half of the time after which a silent peer is taken for dead (as on data
+// connections), and the other half to answer it.
+inline int keepalive_ms(const PeerTimeouts& timeouts) { return static_cast<int>(timeouts.dead_after.count() / 2); }
 
 }  // namespace godwit

@@ -13,9 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Connecting to a host that is up takes milliseconds; one that is down may not answer at all.
-constexpr auto kConnectWithin = 10s;
-
 gpr_timespec to_grpc(Deadline deadline) {
   const auto left = std::chrono::nanoseconds(deadline - Clock::now()).count();
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(left, GPR_TIMESPAN));
@@ -98,29 +95,30 @@ class GrpcControlChannel : public ControlChannel {
 
 }  // namespace
 
-GrpcPeerConnector::GrpcPeerConnector(std::map<std::string, std::string> peers, TlsTexts texts, TlsContext tls)
-    : peers_(std::move(peers)), texts_(std::move(texts)), tls_(std::move(tls)) {}
+GrpcPeerConnector::GrpcPeerConnector(std::map<std::string, std::string> peers, TlsTexts texts, TlsContext tls,
+                                     PeerTimeouts timeouts)
+    : peers_(std::move(peers)), texts_(std::move(texts)), tls_(std::move(tls)), timeouts_(timeouts) {}
 
 Result<std::shared_ptr<grpc::Channel>> GrpcPeerConnector::open_channel(const std::string& node, Deadline deadline) {
   auto found = peers_.find(node);
   if (found == peers_.end()) return fail("unknown host '" + node + "': godwit.toml here has no such entry in [peers]");
   grpc::ChannelArguments arguments;
   arguments.SetSslTargetNameOverride(node);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms(timeouts_));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive_ms(timeouts_));
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own for each migration
   arguments.SetMaxReceiveMessageSize(wire::kControlMessageBytesMax);
   arguments.SetMaxSendMessageSize(wire::kControlMessageBytesMax);
   auto channel = grpc::CreateCustomChannel(found->second, channel_credentials(texts_), arguments);
 
-  deadline = std::min(deadline, Clock::now() + kConnectWithin);
+  deadline = std::min(deadline, Clock::now() + timeouts_.connect);
   grpc_connectivity_state state = channel->GetState(true);
   while (state != GRPC_CHANNEL_READY) {
     const bool changed =
         state != GRPC_CHANNEL_TRANSIENT_FAILURE && channel->WaitForStateChange(state, to_grpc(deadline));
     if (!changed) {
       // gRPC does not say why; a handshake of our own with the same port does.
-      auto reason = diagnose_tls(tls_, found->second, node, Clock::now() + 5s);
+      auto reason = diagnose_tls(tls_, found->second, node, Clock::now() + timeouts_.answer);
       std::string text =
           "cannot reach " + node + ": " + (reason ? found->second + ": no answer in time" : reason.error().text());
       if (auto own = tls_.check_own(); !own) text += " (" + own.error().text() + ")";

@@ -14,7 +14,7 @@ namespace godwit {
 class GrpcPeerConnector : public PeerConnector {
  public:
   // PEERS: node name to host:port.
-  GrpcPeerConnector(std::map<std::string, std::string> peers, TlsTexts texts, TlsContext tls);
+  GrpcPeerConnector(std::map<std::string, std::string> peers, TlsTexts texts, TlsContext tls, PeerTimeouts timeouts);
 
   Result<std::unique_ptr<ControlChannel>> connect(const std::string& node, Deadline deadline) override;
   Result<peer::OutcomeReply> outcome(const std::string& node, const std::string& migration_id,
@@ -29,6 +29,7 @@ class GrpcPeerConnector : public PeerConnector {
   std::map<std::string, std::string> peers_;
   TlsTexts texts_;
   TlsContext tls_;
+  const PeerTimeouts timeouts_;
 };
 
 }  // namespace godwit

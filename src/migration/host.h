@@ -18,6 +18,7 @@
 #include "network/cni.h"
 #include "network/frame_hold.h"
 #include "runtime/runc.h"
+#include "transport/peer_timeouts.h"
 #include "transport/rate_limit.h"
 
 namespace godwit {
@@ -40,6 +41,7 @@ struct Host {
   std::shared_ptr<RateLimit> bandwidth = std::make_shared<RateLimit>(0);  // of all that leaves
   std::chrono::milliseconds step_timeout{60'000};                         // each wait for a peer, runC or CRIU
   std::chrono::milliseconds idle_timeout{20'000};                         // a data connection without progress
+  PeerTimeouts peer;
   network::HoldBounds hold;
   std::map<std::string, std::string> links;  // bridges and macvlan parents: name on other hosts to name here
   HookPrograms hooks;

@@ -179,12 +179,13 @@ void PagerService::attach(const pager::Attach& request, ScopedFd connection) {
 
 Result<pager::Attached> PagerService::begin_attached(const pager::Attach& request, int connection) {
   TRY_ASSIGN(TlsContext tls, TlsContext::load({.ca = request.ca(), .cert = request.certificate(), .key = request.key()},
-                                              OwnExpired::kAccept));
+                                              OwnExpired::kAccept, milliseconds(request.dead_after_ms())));
   auto handshakes = std::make_shared<DataHandshakes>(
       std::move(tls),
       DataListenerOptions{.allowed = {request.peers().begin(), request.peers().end()},
                           .allow_plain = request.allow_plain(),
-                          .idle_limit = std::chrono::milliseconds(request.idle_ms())},
+                          .handshake_limit = milliseconds(request.handshake_ms()),
+                          .idle_limit = milliseconds(request.idle_ms())},
       [this](const wire::Hello& hello, const std::vector<std::string>& names) { return claim(hello, names); });
   std::lock_guard lock(mutex_);
   agent_ = connection;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "transport/data_connection.h"
+#include "transport/peer_timeouts.h"
 #include "transport/tls.h"
 
 namespace godwit {
@@ -16,6 +17,7 @@ struct PagerSettings {
   AllowedPeers peers;
   bool allow_plain = false;
   std::chrono::milliseconds idle_limit = kIdleLimitDefault;
+  PeerTimeouts timeouts = {};
 };
 
 }  // namespace godwit

@@ -622,7 +622,7 @@ bool SourceMigration::ask_for_outcome() {
   log::warn("migration {}: outcome unknown, asking {}", request_.id, request_.target);
   for (;;) {
     if (auto decided = decision()) return decided == control::TARGET;
-    auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(5s));
+    auto outcome = peers_.outcome(request_.target, request_.id, request_.container, in(host_.peer.answer));
     if (outcome && outcome->outcome() == peer::OutcomeReply::RUNNING) return true;
     if (outcome && outcome->outcome() == peer::OutcomeReply::ABORTED) return false;
     std::this_thread::sleep_for(kOutcomeRetry);
@@ -675,7 +675,7 @@ Result<peer::PagesLeftReply> SourceMigration::pages_left() {
     control_.reset();
   }
   TRY_ASSIGN(const peer::OutcomeReply outcome,
-             peers_.outcome(request_.target, request_.id, request_.container, in(5s)));
+             peers_.outcome(request_.target, request_.id, request_.container, in(host_.peer.answer)));
   if (outcome.outcome() == peer::OutcomeReply::ABORTED) {  // an operator has taken the copy there away
     std::lock_guard lock(mutex_);
     decision_ = control::SOURCE;
@@ -740,7 +740,8 @@ void SourceMigration::finish() {
   detachment_->commit();
   remove_network();
   if (auto removed = journal_->remove(); !removed) report_.add_notes(removed.error().text());
-  if (!reply || !reply->has_finish()) peers_.forget(request_.target, request_.id, request_.container, in(5s));
+  if (!reply || !reply->has_finish())
+    peers_.forget(request_.target, request_.id, request_.container, in(host_.peer.answer));
   std::error_code error;
   const auto own_bundle = host_.run_directory / "bundles" / request_.container;
   if (facts_.container.bundle == own_bundle) std::filesystem::remove_all(own_bundle, error);
@@ -814,7 +815,7 @@ void SourceMigration::resume_here() {
   if (!control_) return;
   peer::SourceMessage request;
   request.mutable_abort()->set_reason(cancelled() ? "cancelled" : "failed on the source");
-  (void)control_->call(request, in(5s));
+  (void)control_->call(request, in(host_.peer.answer));
 }
 
 void SourceMigration::end_repair_here() {

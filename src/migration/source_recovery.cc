@@ -20,7 +20,6 @@ namespace {
 // CRIU lets go of the tasks within milliseconds of its agent's end.
 constexpr auto kHelpersEndWithin = 20s;
 constexpr auto kRetry = 1s;
-constexpr auto kAnswersWithin = 5s;
 }  // namespace
 
 Outcome outcome_of(const peer::OutcomeReply& reply) {
@@ -60,7 +59,7 @@ bool SourceRecovery::run(const std::stop_token& stop) {
 SourceStep SourceRecovery::ask() {
   const std::string frozen = same_boot_ ? ". The copy here stays frozen" : ". Nothing of it is here any more";
   auto reply =
-      peers_->outcome(record_.facts.peer, record_.facts.id, record_.facts.container, Clock::now() + kAnswersWithin);
+      peers_->outcome(record_.facts.peer, record_.facts.id, record_.facts.container, Clock::now() + host_.peer.answer);
   if (reply) return after(*reply);
   say("outcome", "the agent was killed at the commit, and " + record_.facts.peer +
                      " does not say what became of it: " + reply.error().text() + frozen);
@@ -112,7 +111,7 @@ Result<> SourceRecovery::answer_requests(const peer::Resume& where) {
                           .migration_id = record_.facts.id,
                           .token = where.data_token()};
   TRY_ASSIGN(auto connection, DataConnection::connect(*tls_, where.data_address(), record_.facts.peer, hello,
-                                                      Clock::now() + kAnswersWithin));
+                                                      Clock::now() + host_.peer.connect));
   answering_ = std::make_unique<PageAnswering>(
       std::move(connection), processes, std::make_shared<RateLimit>(record_.facts.bandwidth_max, host_.bandwidth));
   return {};
@@ -124,7 +123,7 @@ bool SourceRecovery::end(SourceStep step) {
   if (step == SourceStep::kRemove) remove_here();
   check(journal_.remove());
   if (step == SourceStep::kRemove && peers_ != nullptr)
-    peers_->forget(record_.facts.peer, record_.facts.id, record_.facts.container, Clock::now() + kAnswersWithin);
+    peers_->forget(record_.facts.peer, record_.facts.id, record_.facts.container, Clock::now() + host_.peer.answer);
   std::lock_guard lock(mutex_);
   phase_ = "recovered";
   outcome_ = step == SourceStep::kRollBack ? "rolled_back" : step == SourceStep::kRemove ? "migrated" : "failed";

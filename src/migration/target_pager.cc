@@ -154,6 +154,8 @@ Result<pager::Attached> TargetPager::attach() {
   for (const std::string& peer : settings_.peers) attach.add_peers(peer);
   attach.set_allow_plain(settings_.allow_plain);
   attach.set_idle_ms(static_cast<uint64_t>(settings_.idle_limit.count()));
+  attach.set_handshake_ms(static_cast<uint64_t>(settings_.timeouts.handshake.count()));
+  attach.set_dead_after_ms(static_cast<uint64_t>(settings_.timeouts.dead_after.count()));
   TRY_ASSIGN(ScopedFd socket, ask(request, kStartsWithin));
   TRY_ASSIGN(pager::Reply reply, receive_reply(socket.get()));
   set_limit(socket.get(), SO_RCVTIMEO, 0ms);  // what else comes comes at its time

@@ -29,7 +29,7 @@
 namespace godwit {
 
 // Longer than a healthy host is ever silent while its peer waits for data, twice what TCP takes to
-// notice a dead one (kPeerDeadAfter in socket.h).
+// notice a dead one (PeerTimeouts::dead_after).
 inline constexpr milliseconds kIdleLimitDefault{20'000};
 
 class DataConnection {

@@ -150,7 +150,7 @@ std::expected<DataHandler, wire::Refusal> DataHandshakes::judge(const wire::Hell
 // True: the connection is another process's now.
 Result<bool> DataHandshakes::read_preamble(Handshake& handshake, Deadline deadline) {
   if (handshake.preamble) return false;
-  TRY(prepare_tcp(handshake.socket.get()));
+  TRY(prepare_tcp(handshake.socket.get(), context_.dead_after()));
   constexpr size_t kMagicBytes = wire::kPreambleMagic.size();
   char bytes[wire::kPreambleBytes];
   TRY(receive_all(handshake.socket.get(), bytes, kMagicBytes, deadline));

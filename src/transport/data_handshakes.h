@@ -45,11 +45,11 @@ using DataClaim = std::function<std::expected<DataHandler, wire::Refusal>(const 
 using DataRoute = std::function<bool(const wire::Preamble& preamble, ScopedFd& socket)>;
 
 struct DataListenerOptions {
-  std::string address{};                        // DataListener's: host:port to listen at; port 0 picks a free one
-  AllowedPeers allowed{};                       // the configuration's [peers]
-  bool allow_plain = false;                     // this host's data_encryption = false
-  int handshakes_max = 32;                      // at once; more than any burst of migrations opens in the time of one
-  milliseconds handshake_limit{5000};           // preamble, TLS and Hello: two round trips and a few ms of arithmetic
+  std::string address{};     // DataListener's: host:port to listen at; port 0 picks a free one
+  AllowedPeers allowed{};    // the configuration's [peers]
+  bool allow_plain = false;  // this host's data_encryption = false
+  int handshakes_max = 32;   // at once; more than any burst of migrations opens in the time of one
+  milliseconds handshake_limit = PeerTimeouts{}.handshake;  // preamble, TLS and Hello
   milliseconds slot_wait{500};                  // how long a connection waits for a handshake slot; then it is closed
   milliseconds idle_limit = kIdleLimitDefault;  // of the connections made
 };

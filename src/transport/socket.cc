@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 
@@ -18,11 +19,7 @@ using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
 constexpr int kBacklog = 128;
 
-// Idle time before the first probe, time between probes, and probes: together kPeerDeadAfter.
-constexpr int kKeepIdleSeconds = 4;
-constexpr int kKeepIntervalSeconds = 2;
 constexpr int kKeepProbes = 3;
-static_assert(std::chrono::seconds(kKeepIdleSeconds + kKeepIntervalSeconds * kKeepProbes) == kPeerDeadAfter);
 
 Result<AddressList> resolve(const std::string& address, int flags) {
   TRY_ASSIGN(const HostPort parsed, parse_host_port(address));
@@ -59,14 +56,14 @@ Result<> finish_connect(int fd, Deadline deadline) {
   return {};
 }
 
-Result<ScopedFd> connect_one(const addrinfo& target, Deadline deadline) {
+Result<ScopedFd> connect_one(const addrinfo& target, Deadline deadline, milliseconds dead_after) {
   ScopedFd fd(::socket(target.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail_errno("socket");
   if (::connect(fd.get(), target.ai_addr, target.ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return fail_errno("connect");
     TRY(finish_connect(fd.get(), deadline));
   }
-  TRY(prepare_tcp(fd.get()));
+  TRY(prepare_tcp(fd.get(), dead_after));
   return fd;
 }
 
@@ -88,23 +85,26 @@ Result<HostPort> parse_host_port(std::string_view text) {
   return HostPort{std::string(host), std::string(port)};
 }
 
-Result<> prepare_tcp(int socket) {
+Result<> prepare_tcp(int socket, milliseconds dead_after) {
   const int flags = ::fcntl(socket, F_GETFL);
   if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0) return fail_errno("fcntl");
   TRY(set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"));
   TRY(set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE"));
-  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, kKeepIdleSeconds, "TCP_KEEPIDLE"));
-  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, kKeepIntervalSeconds, "TCP_KEEPINTVL"));
+  // Two fifths of the time before the first probe, one before each of the next ones and the end.
+  const int seconds = static_cast<int>(std::chrono::ceil<std::chrono::seconds>(dead_after).count());
+  const int interval = std::max(seconds / 5, 1);
+  const int idle = std::max(seconds - kKeepProbes * interval, 1);
+  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, idle, "TCP_KEEPIDLE"));
+  TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, interval, "TCP_KEEPINTVL"));
   TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, kKeepProbes, "TCP_KEEPCNT"));
-  return set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(kPeerDeadAfter.count()),
-                    "TCP_USER_TIMEOUT");
+  return set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(dead_after.count()), "TCP_USER_TIMEOUT");
 }
 
-Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline) {
+Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline, milliseconds dead_after) {
   TRY_ASSIGN(const AddressList list, resolve(address, 0));
   Error last("no address");
   for (const addrinfo* target = list.get(); target != nullptr; target = target->ai_next) {
-    auto fd = connect_one(*target, deadline);
+    auto fd = connect_one(*target, deadline, dead_after);
     if (fd) return fd;
     last = std::move(fd.error());
   }
@@ -169,8 +169,7 @@ Result<> receive_all(int socket, void* buffer, size_t bytes, Deadline deadline) 
 Error peer_error(const std::string& peer, int code) {
   if (code == 0 || code == ECONNRESET || code == EPIPE) return Error(peer + " closed the connection", ECONNRESET);
   if (code == ETIMEDOUT || code == EHOSTUNREACH)
-    return Error(peer + " has acknowledged nothing for " + std::to_string(kPeerDeadAfter.count() / 1000) + " s",
-                 EHOSTUNREACH);
+    return Error(peer + " has acknowledged nothing for longer than limits.peer_dead_after_s", EHOSTUNREACH);
   return fail_errno(peer, code).error();
 }
 

@@ -8,15 +8,9 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/scoped_fd.h"
+#include "transport/peer_timeouts.h"
 
 namespace godwit {
-
-// A peer that acknowledges nothing for so long counts as dead: TCP_USER_TIMEOUT for data in flight
-// (RFC 5482; since Linux 5.11 also for a peer that keeps its window shut), keepalive probes for an
-// idle link. Longer than the retransmissions of a link that loses packets or reroutes (200 ms
-// doubling: five tries in 6 s), short enough that a migration is rolled back before its user gives
-// up.
-inline constexpr milliseconds kPeerDeadAfter{10'000};
 
 struct HostPort {
   std::string host;
@@ -26,14 +20,17 @@ struct HostPort {
 // "10.99.1.1:7411", "[fd00::1]:7411", "node2:7411". Port 0 to 65535, in digits.
 Result<HostPort> parse_host_port(std::string_view text);
 
-// Connects, and sets the options above and TCP_NODELAY. Names are resolved (without the deadline's
-// control); every address is tried until DEADLINE. Error code ETIMEDOUT, ECONNREFUSED…
-Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline);
+// Connects, and prepares as below. Names are resolved (without the deadline's control); every address is tried until
+// DEADLINE. Error code ETIMEDOUT, ECONNREFUSED…
+Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline,
+                             milliseconds dead_after = PeerTimeouts{}.dead_after);
 
 Result<ScopedFd> listen_tcp(const std::string& address);
 
-// For an accepted socket: non-blocking and the same options.
-Result<> prepare_tcp(int socket);
+// Non-blocking, TCP_NODELAY, and it notices a peer that acknowledges nothing for DEAD_AFTER, kDeadAfterMin or more:
+// TCP_USER_TIMEOUT for data in flight (RFC 5482; since Linux 5.11 also for a peer that keeps its window shut),
+// keepalive probes for an idle link.
+Result<> prepare_tcp(int socket, milliseconds dead_after = PeerTimeouts{}.dead_after);
 
 // Numeric "10.99.1.1:7411" of either end; "?" if it has none.
 std::string local_address(int socket);

@@ -36,12 +36,25 @@ TEST(TcpSocket, BothEndsNoticeADeadPeer) {
   ScopedFd server = port.accept();
   must(prepare_tcp(server.get()));
   for (int fd : {client.get(), server.get()}) {
-    EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), kPeerDeadAfter.count());
+    EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), PeerTimeouts{}.dead_after.count());
     EXPECT_EQ(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
     EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
   }
   EXPECT_EQ(remote_address(client.get()), port.address());
   EXPECT_EQ(remote_address(server.get()), local_address(client.get()));
+}
+
+// In data under way by one option of the kernel's, on an idle link by three others.
+TEST(TcpSocket, ADeadPeerIsNoticedAfterTheTimeThatIsAskedFor) {
+  TestPort port;
+  for (const int seconds : {4, 5, 7, 10, 59, 3600}) {
+    ASSERT_GE(std::chrono::seconds(seconds), kDeadAfterMin);
+    ScopedFd client = must(connect_tcp(port.address(), in_ms(5000), std::chrono::seconds(seconds)));
+    EXPECT_EQ(option(client.get(), IPPROTO_TCP, TCP_USER_TIMEOUT), seconds * 1000);
+    EXPECT_EQ(option(client.get(), IPPROTO_TCP, TCP_KEEPIDLE) +
+                  option(client.get(), IPPROTO_TCP, TCP_KEEPCNT) * option(client.get(), IPPROTO_TCP, TCP_KEEPINTVL),
+              seconds);
+  }
 }
 
 TEST(TcpSocket, NobodyListeningIsSaidAtOnce) {
@@ -70,7 +83,8 @@ TEST(TcpSocket, EveryWayOfClosingIsTheSameError) {
     EXPECT_EQ(peer_error("node2", code).code(), ECONNRESET);
     EXPECT_EQ(peer_error("node2", code).text(), "node2 closed the connection");
   }
-  EXPECT_EQ(peer_error("node2", ETIMEDOUT).text(), "node2 has acknowledged nothing for 10 s");
+  EXPECT_EQ(peer_error("node2", ETIMEDOUT).text(),
+            "node2 has acknowledged nothing for longer than limits.peer_dead_after_s");
 }
 
 }  // namespace

@@ -87,7 +87,7 @@ TlsConnection::~TlsConnection() = default;
 
 Result<std::unique_ptr<TlsConnection>> TlsConnection::dial(const TlsContext& context, const std::string& address,
                                                            Deadline deadline) {
-  TRY_ASSIGN(ScopedFd socket, connect_tcp(address, deadline));
+  TRY_ASSIGN(ScopedFd socket, connect_tcp(address, deadline, context.dead_after()));
   return std::unique_ptr<TlsConnection>(new TlsConnection(context, std::move(socket), address));
 }
 
@@ -103,7 +103,7 @@ Result<std::unique_ptr<TlsConnection>> TlsConnection::connect(const TlsContext& 
 
 Result<std::unique_ptr<TlsConnection>> TlsConnection::accept_any_name(const TlsContext& context, ScopedFd socket,
                                                                       Deadline deadline) {
-  TRY(prepare_tcp(socket.get()));
+  TRY(prepare_tcp(socket.get(), context.dead_after()));
   std::string address = remote_address(socket.get());
   std::unique_ptr<TlsConnection> connection(new TlsConnection(context, std::move(socket), std::move(address)));
   if (auto shaken = connection->handshake(Side::kServer, deadline); !shaken) {

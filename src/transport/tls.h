@@ -5,7 +5,7 @@
 // same.
 //
 // Errors carry a code: ETIMEDOUT (deadline), ECANCELED (after cancel()), ECONNRESET (the peer
-// closed or reset), EHOSTUNREACH (a dead peer or link, kPeerDeadAfter in socket.h), EACCES (either
+// closed or reset), EHOSTUNREACH (a dead peer or link, PeerTimeouts::dead_after), EACCES (either
 // side does not accept the other's certificate or name), else errno, or 0 for TLS failures. Text
 // names the peer as "10.99.1.2:7411".
 #pragma once

@@ -82,7 +82,7 @@ Result<> load_files(SSL_CTX* context, const TlsFiles& files) {
 
 }  // namespace
 
-Result<TlsContext> TlsContext::load(const TlsFiles& files, OwnExpired expired) {
+Result<TlsContext> TlsContext::load(const TlsFiles& files, OwnExpired expired, milliseconds dead_after) {
   ERR_clear_error();
   TRY_ASSIGN(ContextPtr context, make_context());
   auto loaded = load_files(context.get(), files);
@@ -92,7 +92,7 @@ Result<TlsContext> TlsContext::load(const TlsFiles& files, OwnExpired expired) {
   if (expired == OwnExpired::kRefuse) TRY(check_validity(own, files.cert));
   std::vector<std::string> names = dns_names(own);
   if (names.empty()) return fail(files.cert.string() + ": the certificate has no SAN DNS name");
-  return TlsContext(files, std::move(context), std::move(names));
+  return TlsContext(files, std::move(context), std::move(names), dead_after);
 }
 
 Result<> TlsContext::check_own() const {

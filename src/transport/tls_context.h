@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "transport/peer_timeouts.h"
 
 struct ssl_ctx_st;
 
@@ -28,7 +29,8 @@ class TlsContext {
  public:
   // Errors name the file: missing, unreadable, not PEM, expired or not yet valid, key of another
   // certificate.
-  static Result<TlsContext> load(const TlsFiles& files, OwnExpired expired = OwnExpired::kRefuse);
+  static Result<TlsContext> load(const TlsFiles& files, OwnExpired expired = OwnExpired::kRefuse,
+                                 milliseconds dead_after = PeerTimeouts{}.dead_after);
 
   // SAN DNS names of our own certificate; an agent checks that its node name is among them.
   const std::vector<std::string>& own_names() const { return own_names_; }
@@ -37,14 +39,22 @@ class TlsContext {
   // what a peer that closes the connection does not.
   Result<> check_own() const;
 
+  // PeerTimeouts::dead_after of the connections made with it.
+  milliseconds dead_after() const { return dead_after_; }
+
   ssl_ctx_st* get() const { return context_.get(); }
 
  private:
-  TlsContext(TlsFiles files, std::shared_ptr<ssl_ctx_st> context, std::vector<std::string> own_names)
-      : files_(std::move(files)), context_(std::move(context)), own_names_(std::move(own_names)) {}
+  TlsContext(TlsFiles files, std::shared_ptr<ssl_ctx_st> context, std::vector<std::string> own_names,
+             milliseconds dead_after)
+      : files_(std::move(files)),
+        context_(std::move(context)),
+        own_names_(std::move(own_names)),
+        dead_after_(dead_after) {}
   TlsFiles files_;
   std::shared_ptr<ssl_ctx_st> context_;
   std::vector<std::string> own_names_;
+  milliseconds dead_after_;
 };
 
 }  // namespace godwit

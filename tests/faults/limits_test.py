@@ -4,12 +4,14 @@ commit, and the container goes on."""
 import contextlib
 import os
 import signal
+import time
 
 import pytest
 
 from tests.support import container as containers
 from tests.support.agent_setup import configured
 from tests.support.checker import Checker
+from tests.support.intruder import connect, is_closed
 from tests.support.migration import begin, migrate
 
 from . import steps
@@ -159,3 +161,83 @@ def test_data_connection_that_moves_again_in_time_goes_on(lab, checker, keep):
         os.kill(stopped, signal.SIGCONT)
         assert scene.ongoing.result().migrated, scene.ongoing.result().why()
     assert_right_on(lab, checker, "node2")
+
+
+# --- Time in which a peer does nothing at all
+
+SLACK_S = 3  # of hosts with other work
+
+
+@contextlib.contextmanager
+def takes(at_least_s, at_most_s):
+    begin_s = time.monotonic()
+    yield
+    took_s = time.monotonic() - begin_s
+    assert at_least_s <= took_s <= at_most_s, took_s
+
+
+def test_host_that_cannot_be_reached_in_time_is_given_up(lab, checker, keep):
+    with limited(lab, "node1", "connect_timeout_s = 2"), Scene(lab, checker, "cold", keep) as scene:
+        with takes(2, 2 + 5 + SLACK_S):  # then it looks why, for as long as an answer may take
+            steps.connect(scene)
+            migration = scene.ongoing.result()
+    assert "cannot reach node2" in migration.why(), migration.why()
+    assert_right_on(lab, checker, "node1")
+
+
+def test_host_that_can_be_reached_in_time_is(lab, checker, keep):
+    with limited(lab, "node1", "connect_timeout_s = 8"), Scene(lab, checker, "cold", keep) as scene:
+        steps.connect(scene)
+        lab.exec("client", "sleep", "2")  # for so long nothing comes through
+        scene.go_on()
+        assert scene.ongoing.result().migrated, scene.ongoing.result().why()
+    assert_right_on(lab, checker, "node2")
+
+
+@pytest.mark.parametrize("limit_s", [1, 4])
+def test_answer_to_the_end_is_not_waited_for_any_longer(lab, checker, keep, limit_s):
+    """A migration that is given up tells the target, which is silent."""
+    with limited(lab, "node1", f"answer_timeout_s = {limit_s}"), Scene(lab, checker, "precopy", keep) as scene:
+        steps.rounds(scene)
+        stopped = lab.agent_pid("node2")
+        os.kill(stopped, signal.SIGSTOP)
+        scene.until_end(os.kill, stopped, signal.SIGCONT)
+        with takes(limit_s, limit_s + SLACK_S):
+            lab.exec("node1", "godwit", "cancel", scene.ongoing.id())
+            migration = scene.ongoing.result()
+        os.kill(stopped, signal.SIGCONT)
+        assert migration.report["outcome"] == "rolled_back", migration.why()
+        assert_right_on(lab, checker, "node1")
+
+
+@pytest.mark.parametrize("port", [7410, 7411])
+@pytest.mark.parametrize("limit_s", [1, 4])
+def test_who_says_nothing_is_disconnected_in_time(lab, port, limit_s):
+    with limited(lab, "node2", f"handshake_timeout_s = {limit_s}"):
+        with takes(limit_s - 0.5, limit_s + SLACK_S), connect(lab, "client", "10.99.1.2", port) as silent:
+            assert is_closed(silent)
+
+
+@pytest.mark.cleaned_within_s(25)
+def test_link_on_which_nothing_is_acknowledged_is_dead_in_time(lab, checker, keep):
+    limit = "peer_dead_after_s = 4\nanswer_timeout_s = 1"  # in which it tells of the end
+    with limited(lab, "node1", limit), Scene(lab, checker, "precopy", keep) as scene:
+        steps.rounds(scene)
+        scene.until_end(lab.link, "node2", "--mend")
+        with takes(3, 4 + 1 + SLACK_S):
+            lab.link("node2", "--cut")
+            migration = scene.ongoing.result()
+        lab.link("node2", "--mend")
+        assert_stays(lab, checker, migration, "node2")
+
+
+def test_link_that_is_back_in_time_is_not_dead(lab, checker, keep):
+    with limited(lab, "node1", "peer_dead_after_s = 30"), limited(lab, "node2", "peer_dead_after_s = 30"):
+        with Scene(lab, checker, "precopy", keep) as scene:
+            steps.rounds(scene)
+            scene.until_end(lab.link, "node2", "--mend")
+            lab.link("node2", "--cut")
+            lab.exec("client", "sleep", "12")  # longer than the time that is the default
+            lab.link("node2", "--mend")
+            assert scene.ongoing.result().migrated, scene.ongoing.result().why()
+        assert_right_on(lab, checker, "node2")
