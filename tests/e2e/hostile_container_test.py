@@ -10,6 +10,7 @@ from tests.support.migration import begin, migrate
 from .conftest import assert_runs_on
 
 ADDRESS = "10.99.2.31"
+ALL = ["forks", "exits", "names", "full", "vdso", "traces"]
 
 
 def start(lab, keep, kinds, edit=None):
@@ -33,7 +34,7 @@ def assert_lives(lab, container, migration):
 
 
 @pytest.mark.parametrize("mode", ["cold", "precopy", "hybrid"])
-@pytest.mark.parametrize("kinds", [["forks", "exits"], ["names"], ["full"], ["vdso"], ["traces"]],
+@pytest.mark.parametrize("kinds", [["forks", "exits"], ["names"], ["full"], ["vdso"], ["traces"], ALL],
                          ids=lambda kinds: "+".join(kinds) if isinstance(kinds, list) else kinds)
 def test_container_that_fights_back(lab, keep, kinds, mode):
     container = start(lab, keep, kinds)
@@ -45,8 +46,9 @@ def test_container_that_fights_back(lab, keep, kinds, mode):
     assert calm.migrated, calm.why()
 
 
-def test_others_are_moved_beside_it(lab, keep, echo, client, there_and_back):
-    container = start(lab, keep, ["forks", "exits"])
+@pytest.mark.parametrize("kinds", [["forks", "exits"], ALL], ids="+".join)
+def test_others_are_moved_beside_it(lab, keep, echo, client, there_and_back, kinds):
+    container = start(lab, keep, kinds)
     with begin(lab, container, "node2", mode="hybrid") as ongoing:
         there_and_back(echo)
         assert_lives(lab, container, ongoing.result())

@@ -58,6 +58,16 @@ bool end_threads() {
   return true;
 }
 
+// Room for a page, when there is some: fill_up() takes all, and gives it back. A write through a mapping for which
+// there is none is a SIGBUS.
+bool allocate_page(int fd) {
+  while (fallocate(fd, 0, 0, kPage) != 0) {
+    if (errno != ENOSPC && errno != EINTR) return false;
+    usleep(1000);
+  }
+  return true;
+}
+
 // Names of processes, files and mappings that look like other text of /proc.
 bool change_names() {
   static const char* const kNames[] = {"x) R 1 1 1 0 -1", "\nTracerPid:\t9\n", "a (deleted)", "\\012VmFlags: lo", " ",
@@ -66,7 +76,7 @@ bool change_names() {
     prctl(PR_SET_NAME, name);
     const std::string path = std::string("/dev/shm/") + name + "\n7f0000000000-7f0000001000 rw-p 00000000 00:00 0";
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, kPage) != 0) return false;
+    if (fd < 0 || !allocate_page(fd)) return false;
     auto* at = static_cast<char*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
     if (at == MAP_FAILED) return false;
     at[1] = 'y';
@@ -108,6 +118,7 @@ bool move_vdso() {
   vdso_mover = fork();
   if (vdso_mover > 0) return true;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  close_range(3, ~0U, 0);  // fill_up()'s file, which would keep its room
   const Range vdso = find_vdso();
   if (vdso.bytes == 0) _exit(1);
   std::thread([vdso] {
@@ -143,6 +154,7 @@ bool fill_up() {
   const bool good = pread(fd, &last, 1, 0) == 0 || last == 'x';
   close(fd);
   unlink(path);
+  usleep(5000);  // for others
   return full && good;
 }
 
