@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.faults.states import await_settled
+from tests.faults.states import await_settled, migrations
 from tests.support import container as containers
 from tests.support import processes
 from tests.support.checker import Checker
@@ -88,6 +88,26 @@ def test_next_agent_lets_it_go_if_what_held_it_was_killed_too(lab, storm):
         lab.agent("node1", "kill")
         assert freezer.frozen()
         lab.agent("node1", "start")
+        freezer.wait(False, LET_GO_WITHIN_S)
+        assert_goes_on(memory)
+        assert_moves_again(lab, storm, memory)
+
+
+def test_next_agent_waits_for_what_held_it(lab, storm):
+    """That would thaw it at some time or other, perhaps in the freeze of another migration."""
+    with (Checker(lab, storm) as memory, Freezer(storm.state(lab)["pid"]) as freezer,
+          begin(lab, storm, "node2", options=ROUNDS) as ongoing):
+        ongoing.await_phase("rounds")
+        stop_agent_in_hold(lab, freezer)
+        (attacher,) = processes.find("node1", "attacher")
+        os.kill(attacher, signal.SIGSTOP)
+        lab.agent("node1", "kill")
+        lab.agent("node1", "start")
+        assert any(entry["ongoing"] for entry in migrations(lab, "node1"))
+        again = migrate(lab, storm, "node2")
+        assert "which is not decided" in again.why(), again.why()
+        assert freezer.frozen()
+        os.kill(attacher, signal.SIGCONT)
         freezer.wait(False, LET_GO_WITHIN_S)
         assert_goes_on(memory)
         assert_moves_again(lab, storm, memory)
