@@ -13,6 +13,7 @@
 #include "kernel/netns.h"
 #include "network/bridge_vlans.h"
 #include "network/link_message.h"
+#include "network/macvlan_frames.h"
 #include "network/macvlan_message.h"
 
 namespace godwit::network {
@@ -90,6 +91,8 @@ PortDetachment::PortDetachment(PortDetachment&& other) noexcept
       inside_(std::move(other.inside_)),
       ports_(std::move(other.ports_)),
       settings_(std::move(other.settings_)),
+      mutes_(std::move(other.mutes_)),
+      host_netns_(std::move(other.host_netns_)),
       detached_(std::exchange(other.detached_, false)) {}
 
 PortDetachment::~PortDetachment() {
@@ -102,6 +105,7 @@ Result<PortDetachment> PortDetachment::prepare(std::vector<HostPort> ports, int 
   const bool macvlan = std::ranges::any_of(ports, &HostPort::macvlan);
   PortDetachment detachment(std::move(socket), std::move(ports), std::move(settings));
   if (!macvlan) return detachment;
+  TRY_ASSIGN(detachment.host_netns_, open_current_netns());
   TRY_ASSIGN(detachment.inside_, in_netns(netns_fd, RouteSocket::open));
   return detachment;
 }
@@ -193,7 +197,17 @@ void PortDetachment::await_silence(Clock::time_point until) {
 }
 
 Result<> PortDetachment::detach() {
+  mute_macvlans();
   return detach_if([](const HostPort&) { return true; });
+}
+
+// In mode "source" a macvlan receives nothing; it still sends.
+void PortDetachment::mute_macvlans() {
+  for (const HostPort& port : ports_) {
+    if (!port.macvlan) continue;
+    auto muted = in_netns(host_netns_.get(), [&] { return mute_macvlan(port.index, port.mac); });
+    if (muted) mutes_.push_back(std::move(*muted));
+  }
 }
 
 Result<> PortDetachment::detach_macvlans() { return detach_if(&HostPort::macvlan); }
@@ -213,6 +227,7 @@ Result<> PortDetachment::detach_if(const std::function<bool(const HostPort&)>& c
 Result<> PortDetachment::reattach() {
   if (!detached_) return {};
   detached_ = false;
+  mutes_.clear();
   Result<> verdict;
   auto call = [&](RouteSocket& socket, const NetlinkRequest& request) {
     auto done = socket.call(request);

@@ -26,10 +26,11 @@ class PortDetachment {
   PortDetachment& operator=(PortDetachment&&) = delete;
   ~PortDetachment();  // reattaches, unless committed
 
-  // All ports leave their bridges; the kernel may take some ms. After it, no frame gets in or out. What the container
-  // has sent a moment before may be lost (await_silence). An error: all are back.
+  // All ports leave their bridges; the kernel may take some ms. After it, no frame gets in or out (of a macvlan out, on
+  // a kernel that cannot mute it). What the container has sent a moment before may be lost (await_silence). An error:
+  // all are back.
   Result<> detach();
-  // Only the macvlans: no frame gets in or out there.
+  // Only the macvlans: no frame gets in there any more.
   Result<> detach_macvlans();
 
   // Returns when nothing has left by the ports for a while, at once after that or at UNTIL: what a frozen container's
@@ -40,7 +41,10 @@ class PortDetachment {
   Result<> reattach();
 
   // They stay off.
-  void commit() { detached_ = false; }
+  void commit() {
+    detached_ = false;
+    mutes_.clear();  // the container may come back, with the same MAC on the same parent
+  }
 
   // What another process needs to reattach them if this one is killed; no secret, some hundred bytes.
   std::string record() const;
@@ -54,12 +58,15 @@ class PortDetachment {
   PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings);
   NetlinkRequest off_request(const HostPort& port) const;
   Result<uint64_t> frames_sent();  // by the container, since its links were made; macvlans are not counted
+  void mute_macvlans();
   Result<> detach_if(const std::function<bool(const HostPort&)>& chosen);
   RouteSocket& socket_of(const HostPort& port) { return port.macvlan ? *inside_ : socket_; }
   RouteSocket socket_;
   std::optional<RouteSocket> inside_;  // in the container's namespace
   std::vector<HostPort> ports_;
   std::vector<std::string> settings_;  // of each port: attributes of IFLA_PROTINFO to write back
+  std::vector<ScopedFd> mutes_;        // of macvlans
+  ScopedFd host_netns_;                // if there are any
   bool detached_ = false;
 };
 

@@ -6,6 +6,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "base/identifier.h"
+#include "kernel/rtnetlink.h"
+
 namespace godwit::network {
 namespace {
 
@@ -13,7 +16,6 @@ namespace {
 constexpr int kSendWaitMs = 100;
 
 bool is_for(const HostEnd& end, const std::string& frame) {
-  if (end.index == 0) return false;  // a macvlan's
   return (frame[0] & 1) || frame.compare(0, 6, as_bytes(end.container_mac)) == 0;
 }
 
@@ -34,11 +36,26 @@ Result<bool> send_frame(int socket, uint32_t link_index, const std::string& fram
 
 }  // namespace
 
-Result<FrameSender> FrameSender::open() {
+Result<FrameSender> FrameSender::open(std::span<const HostEnd> ends, const std::string& id) {
+  TRY(check_id(id));
   // Protocol 0: sends, and receives nothing.
   ScopedFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket) return fail_errno("packet socket");
-  return FrameSender(std::move(socket));
+  FrameSender sender(std::move(socket));
+  for (const HostEnd& end : ends) {
+    if (!end.macvlan || sender.entrances_.contains(end.parent_index)) continue;
+    TRY_ASSIGN(RouteSocket route, RouteSocket::open());
+    const std::string name = "ge" + id.substr(0, 10) + std::to_string(sender.entrances_.size());
+    auto entrance = MacvlanEntrance::make(route, name, end.parent_index);
+    if (entrance) sender.entrances_.emplace(end.parent_index, std::move(*entrance));
+  }
+  return sender;
+}
+
+Result<bool> FrameSender::send_to(const HostEnd& end, const std::string& frame) {
+  if (!end.macvlan) return send_frame(socket_.get(), end.index, frame);
+  auto entrance = entrances_.find(end.parent_index);
+  return entrance != entrances_.end() && entrance->second.put(frame, end.container_mac);
 }
 
 Result<DeliveryCount> FrameSender::send(std::span<const HostEnd> ends, std::span<const std::string> frames) {
@@ -48,7 +65,7 @@ Result<DeliveryCount> FrameSender::send(std::span<const HostEnd> ends, std::span
     if (frame.size() >= kFrameBytesMin && frame.size() <= kFrameBytesMax) {
       for (const HostEnd& end : ends) {
         if (!is_for(end, frame)) continue;
-        TRY_ASSIGN(bool taken, send_frame(socket_.get(), end.index, frame));
+        TRY_ASSIGN(bool taken, send_to(end, frame));
         sent |= taken;
       }
     }
@@ -57,16 +74,21 @@ Result<DeliveryCount> FrameSender::send(std::span<const HostEnd> ends, std::span
   return count;
 }
 
-Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<const std::string> frames) {
-  TRY_ASSIGN(FrameSender sender, FrameSender::open());
+Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<const std::string> frames,
+                                     const std::string& id) {
+  TRY_ASSIGN(FrameSender sender, FrameSender::open(ends, id));
   return sender.send(ends, frames);
 }
 
 std::vector<HostEnd> as_host_ends(const std::vector<HostPort>& ports) {
   std::vector<HostEnd> ends;
   for (const HostPort& port : ports)
-    if (!port.macvlan)
-      ends.push_back({.index = port.index, .name = port.name, .container_mac = port.mac, .bridge_index = 0});
+    ends.push_back({.index = port.macvlan ? 0 : port.index,
+                    .name = port.name,
+                    .container_mac = port.mac,
+                    .bridge_index = 0,
+                    .macvlan = port.macvlan,
+                    .parent_index = port.macvlan ? port.index : 0});
   return ends;
 }
 

@@ -1,4 +1,5 @@
-// Held frames, put into a container's veth as if its bridge had sent them.
+// Held frames, put into a container's veth as if its bridge had sent them, and into a macvlan as if they had come to
+// its parent.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +9,7 @@
 
 #include "base/result.h"
 #include "network/host_port.h"
+#include "network/macvlan_frames.h"
 #include "network/recreate.h"
 
 namespace godwit::network {
@@ -20,10 +22,11 @@ struct DeliveryCount {
   size_t refused = 0;  // of a wrong size, for a MAC that is no link's, or longer than the link's MTU
 };
 
-// A packet socket in the network namespace of the thread that opened it, for good.
+// A packet socket in the network namespace of the thread that opened it, for good, and the ways into macvlans.
 class FrameSender {
  public:
-  static Result<FrameSender> open();
+  // ID (16 hexadecimal digits) makes names unique. Where the kernel has no way into macvlans, their frames are refused.
+  static Result<FrameSender> open(std::span<const HostEnd> ends, const std::string& id);
 
   // Sends FRAMES in order, each into the end whose container MAC it is addressed to; those
   // addressed to many go into all. Frames may come from a peer. An error: the socket, or a link
@@ -32,11 +35,14 @@ class FrameSender {
 
  private:
   explicit FrameSender(ScopedFd socket) : socket_(std::move(socket)) {}
+  Result<bool> send_to(const HostEnd& end, const std::string& frame);
   ScopedFd socket_;
+  std::map<uint32_t, MacvlanEntrance> entrances_;  // by their parents
 };
 
 // FrameSender::open and send: the calling thread is in the host's namespace.
-Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<const std::string> frames);
+Result<DeliveryCount> deliver_frames(std::span<const HostEnd> ends, std::span<const std::string> frames,
+                                     const std::string& id);
 
 // The source's own ports, as ends to deliver to after a rollback.
 std::vector<HostEnd> as_host_ends(const std::vector<HostPort>& ports);

@@ -9,10 +9,12 @@
 #include <thread>
 
 #include "base/identifier.h"
+#include "kernel/netns.h"
 #include "kernel/rtnetlink.h"
 #include "network/frame_filter.h"
 #include "network/frame_queue.h"
 #include "network/hold_tap.h"
+#include "network/macvlan_frames.h"
 
 namespace godwit::network {
 
@@ -25,6 +27,7 @@ struct FrameHold::Shared {
         queue(bounds) {}
 
   Result<> divert(bool on);
+  Result<> divert_ports(bool on);
   void stop();
   void read_until_stopped();
   void read_all(int tap, std::vector<char>& buffer);
@@ -33,19 +36,31 @@ struct FrameHold::Shared {
 
   RouteSocket socket;  // in the host's namespace
   FrameSender sender;  // likewise
+  ScopedFd host_netns;
   const FrameFilter filter;
   FrameQueue queue;
   std::vector<HostPort> ports;
-  std::vector<HoldTap> taps;  // one for each port
-  ScopedFd stopper;           // an eventfd
+  std::vector<std::string> notes;
+  std::vector<HoldTap> taps;                 // one for each port
+  std::vector<MacvlanDiversion> diversions;  // one for each macvlan
+  ScopedFd stopper;                          // an eventfd
   std::atomic<Hold> held = Hold::kNothing;
   std::mutex passing;  // a frame goes to the container
   std::thread reader;
 };
 
+Result<> FrameHold::Shared::divert(bool on) {
+  for (MacvlanDiversion& diversion : diversions) {
+    if (!on) diversion.end();
+    if (on)
+      TRY_DOING("diverting the container's frames", in_netns(host_netns.get(), [&] { return diversion.begin(); }));
+  }
+  return divert_ports(on);
+}
+
 // Entries first when turning on: from then on frames go to the taps, while the ports are still
 // there.
-Result<> FrameHold::Shared::divert(bool on) {
+Result<> FrameHold::Shared::divert_ports(bool on) {
   std::vector<NetlinkRequest> requests;
   for (const HoldTap& tap : taps) tap.add_diversion(on, requests);
   TRY_ASSIGN(auto verdicts, socket.call_all(requests));
@@ -84,9 +99,10 @@ void FrameHold::Shared::read_until_stopped() {
   std::vector<char> buffer(kFrameBytesMax);
   std::vector<pollfd> waits = {{.fd = stopper.get(), .events = POLLIN, .revents = 0}};
   for (const HoldTap& tap : taps) waits.push_back({.fd = tap.fd(), .events = POLLIN, .revents = 0});
+  for (const MacvlanDiversion& tap : diversions) waits.push_back({.fd = tap.fd(), .events = POLLIN, .revents = 0});
   while (!(waits[0].revents & POLLIN)) {
     if (poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
-    for (const HoldTap& tap : taps) read_all(tap.fd(), buffer);
+    for (size_t i = 1; i < waits.size(); ++i) read_all(waits[i].fd, buffer);
   }
 }
 
@@ -97,6 +113,7 @@ void FrameHold::Shared::stop() {
   reader.join();
   held = Hold::kNothing;
   taps.clear();
+  diversions.clear();
 }
 
 FrameHold::FrameHold(std::unique_ptr<Shared> shared) : shared_(std::move(shared)) {}
@@ -109,11 +126,19 @@ Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports, const p
                                      const std::string& id, HoldBounds bounds) {
   TRY(check_id(id));
   TRY_ASSIGN(RouteSocket socket, RouteSocket::open());
-  TRY_ASSIGN(FrameSender sender, FrameSender::open());
+  TRY_ASSIGN(FrameSender sender, FrameSender::open(as_host_ends(ports), id));
   auto shared = std::make_unique<Shared>(std::move(socket), std::move(sender), FrameFilter(ports, state), bounds);
+  TRY_ASSIGN(shared->host_netns, open_current_netns());
   for (size_t i = 0; i < ports.size(); ++i) {
-    if (ports[i].macvlan) continue;
     std::string name = "gh" + id.substr(0, 10) + std::to_string(i);
+    if (ports[i].macvlan) {
+      auto diversion = MacvlanDiversion::make(shared->socket, name, ports[i]);
+      if (diversion) shared->diversions.push_back(std::move(*diversion));
+      if (!diversion)
+        shared->notes.push_back("packets that come for " + ports[i].link +
+                                ", a macvlan, during the downtime are not held: " + diversion.error().text());
+      continue;
+    }
     TRY_ASSIGN(HoldTap tap, HoldTap::make(shared->socket, name, ports[i]));
     shared->taps.push_back(std::move(tap));
   }
@@ -129,7 +154,9 @@ Result<> FrameHold::begin(PortDetachment& detachment) {
   const bool diverted = shared_->held != Shared::Hold::kNothing;
   shared_->hold(Shared::Hold::kAll);
   auto begun = diverted ? Result<>() : shared_->divert(true);
-  if (begun) begun = detachment.detach_macvlans();
+  // Where its frames are diverted a macvlan leaves its LAN with the others: what has been passed to it may be on its
+  // way.
+  if (begun && !shared_->notes.empty()) begun = detachment.detach_macvlans();
   if (begun) return {};
   (void)shared_->divert(false);
   shared_->hold(Shared::Hold::kNothing);
@@ -174,13 +201,7 @@ Result<DeliveryCount> FrameHold::give_back(PortDetachment& detachment) {
 
 void FrameHold::stop() { shared_->stop(); }
 
-std::vector<std::string> FrameHold::notes() const {
-  std::vector<std::string> notes;
-  for (const HostPort& port : shared_->ports)
-    if (port.macvlan)
-      notes.push_back("link " + port.link + " is a macvlan: packets that come for it during the downtime are not held");
-  return notes;
-}
+std::vector<std::string> FrameHold::notes() const { return shared_->notes; }
 
 HoldCount FrameHold::count() const { return shared_->queue.count(); }
 

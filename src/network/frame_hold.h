@@ -8,7 +8,8 @@
 // taken off the bridge (PortDetachment). Held are frames to the container's MAC, and the ARP requests and neighbour
 // solicitations that ask for its addresses: unanswered, they are repeated only after a second.
 //
-// A macvlan has no port that could be diverted: its frames are not held, and PortDetachment stops it from receiving.
+// Frames for a macvlan come to a tap as well, from its parent (macvlan_frames.h). On a kernel without what that needs,
+// they are not held.
 //
 // Nothing outlives the agent: with the tap's descriptor go the tap, its port and its forwarding
 // entries.
@@ -40,10 +41,10 @@ class FrameHold {
   ~FrameHold();  // stop()
 
   // Until begin(): what opens a TCP connection is held, and all else that is addressed to the container alone goes to
-  // it by way of the hold. Fine if there is no port to divert.
+  // it by way of the hold. Fine if there is nothing to divert.
   Result<> hold_new_connections();
 
-  // Diverts the frames to the hold, well under 1 ms; macvlans, whose frames cannot be diverted, are detached. What the
+  // Diverts the frames to the hold, well under 1 ms; macvlans whose frames cannot be diverted are detached. What the
   // container has sent is still on its way out: the ports are to be detached before its sockets are dumped, and not at
   // once. On error nothing has happened.
   Result<> begin(PortDetachment& detachment);

@@ -139,7 +139,7 @@ TEST_F(Hold, NoDatagramIsLostOrReorderedOnTheWayToTheTarget) {
   ASSERT_TRUE(target.attach());
   auto frames = hold.take();
   Stopwatch delivering;
-  auto count = in_netns(lan.b.get(), [&] { return deliver_frames(target.host_ends(), frames); });
+  auto count = in_netns(lan.b.get(), [&] { return deliver_frames(target.host_ends(), frames, kId); });
   ASSERT_TRUE(count) << count.error().text();
   std::printf("deliver %zu frames: %.2f ms\n", frames.size(), delivering.ms());
   EXPECT_EQ(count->refused, 0U);
@@ -288,7 +288,7 @@ TEST_F(Hold, FramesThatAreNoFramesAreRefused) {
   std::vector<std::string> frames = {"", std::string(13, '\2'), std::string(70000, '\2'),
                                      std::string(64, '\2'),  // for a MAC that is no link's
                                      std::string(as_bytes(ports[0].mac)) + std::string(9000, '\0')};
-  auto count = in_netns(lan.a.get(), [&] { return deliver_frames(as_host_ends(ports), frames); });
+  auto count = in_netns(lan.a.get(), [&] { return deliver_frames(as_host_ends(ports), frames, kId); });
   ASSERT_TRUE(count) << count.error().text();
   EXPECT_EQ(count->delivered, 0U);
   EXPECT_EQ(count->refused, frames.size());

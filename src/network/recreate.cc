@@ -134,6 +134,7 @@ Result<HostEnd> RecreatedNamespace::make_veth(const peer::Link& link, const std:
 Result<HostEnd> RecreatedNamespace::make_macvlan(const peer::Link& link, const std::string& host_name) {
   HostEnd end{.index = 0, .name = host_name, .container_mac = {}, .bridge_index = 0, .macvlan = true};
   TRY_ASSIGN(LinkInfo parent, find_link(host_, link.parent()));
+  end.parent_index = parent.index;
   TRY(call_with_index(host_, link.index(),
                       [&](uint32_t index) { return macvlan_request(link, index, parent.index, netns_.get()); }));
   host_ends_.push_back(end);

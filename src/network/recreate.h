@@ -28,6 +28,7 @@ struct HostEnd {
   MacAddress container_mac{};
   uint32_t bridge_index = 0;
   bool macvlan = false;
+  uint32_t parent_index = 0;  // of a macvlan
 };
 
 // The host is the network namespace of the thread that calls create(); later calls may come from
