@@ -1,7 +1,10 @@
 #include "kernel/link_program.h"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/page.h"
 
 namespace godwit {
 
@@ -18,6 +21,21 @@ Result<ScopedFd> bpf(int command, bpf_attr& attributes, const char* doing) {
 }
 
 }  // namespace
+
+void SharedWord::Unmap::operator()(uint64_t* word) const { ::munmap(word, kPageBytes); }
+
+Result<SharedWord> SharedWord::make() {
+  bpf_attr attributes{};
+  attributes.map_type = BPF_MAP_TYPE_ARRAY;
+  attributes.key_size = sizeof(uint32_t);
+  attributes.value_size = sizeof(uint64_t);
+  attributes.max_entries = 1;
+  attributes.map_flags = BPF_F_MMAPABLE;
+  TRY_ASSIGN(ScopedFd map, bpf(BPF_MAP_CREATE, attributes, "making a BPF map"));
+  void* word = ::mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, map.get(), 0);
+  if (word == MAP_FAILED) return fail_errno("mapping a BPF map");
+  return SharedWord(std::move(map), static_cast<uint64_t*>(word));
+}
 
 Result<ScopedFd> load_link_program(std::span<const bpf_insn> code) {
   bpf_attr attributes{};

@@ -156,6 +156,9 @@ void SourceRecovery::remove_here() {
       if (auto pidfd = open_pidfd(pid)) kill_if_alive(pidfd->get());
   if (auto freezer = CgroupFreezer::open(facts.freezer)) check(freezer->thaw());
   check(Runc(host_.runc).remove(facts.container));
+  auto netns = open_netns(facts.netns);
+  if (auto detachment = network::PortDetachment::recorded(facts.network, netns ? netns->get() : -1))
+    detachment->commit();  // removes macvlans
   for (const JournalPort& port : facts.ports) check(network::remove_link(port.index, port.name));
   check(remove_named_netns(facts.netns));
   std::error_code error;

@@ -206,6 +206,7 @@ Result<> TargetMigration::prepare_network(const peer::NetworkState& state) {
   TRY_ASSIGN(auto announcer, network::Announcer::open(network_->netns_fd(), state));
   announcer_.emplace(std::move(announcer));
   TRY_ASSIGN(auto sender, network::FrameSender::open(network_->host_ends(), id()));
+  for (const std::string& note : sender.notes()) notes_.push_back(note);
   frame_sender_.emplace(std::move(sender));
   return {};
 }

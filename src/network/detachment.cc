@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
@@ -13,7 +14,6 @@
 #include "kernel/netns.h"
 #include "network/bridge_vlans.h"
 #include "network/link_message.h"
-#include "network/macvlan_frames.h"
 #include "network/macvlan_message.h"
 
 namespace godwit::network {
@@ -92,7 +92,6 @@ PortDetachment::PortDetachment(PortDetachment&& other) noexcept
       ports_(std::move(other.ports_)),
       settings_(std::move(other.settings_)),
       mutes_(std::move(other.mutes_)),
-      host_netns_(std::move(other.host_netns_)),
       detached_(std::exchange(other.detached_, false)) {}
 
 PortDetachment::~PortDetachment() {
@@ -105,8 +104,8 @@ Result<PortDetachment> PortDetachment::prepare(std::vector<HostPort> ports, int 
   const bool macvlan = std::ranges::any_of(ports, &HostPort::macvlan);
   PortDetachment detachment(std::move(socket), std::move(ports), std::move(settings));
   if (!macvlan) return detachment;
-  TRY_ASSIGN(detachment.host_netns_, open_current_netns());
   TRY_ASSIGN(detachment.inside_, in_netns(netns_fd, RouteSocket::open));
+  detachment.make_mutes();
   return detachment;
 }
 
@@ -125,6 +124,7 @@ std::string PortDetachment::record() const {
                     {"macvlan", port.macvlan},
                     {"mode", port.macvlan_mode},
                     {"inner", port.inner_index},
+                    {"mac", nlohmann::json::binary({port.mac.begin(), port.mac.end()})},
                     {"settings", nlohmann::json::binary(bytes_of(settings_[i]))}});
   }
   const std::vector<uint8_t> packed = nlohmann::json::to_cbor(list);
@@ -147,6 +147,8 @@ Result<PortDetachment> PortDetachment::recorded(const std::string& record, int n
     port.macvlan = entry.value("macvlan", false);
     port.macvlan_mode = entry.value("mode", 0U);
     port.inner_index = entry.value("inner", 0U);
+    if (const auto mac = entry.find("mac"); mac != entry.end() && mac->is_binary())
+      std::copy_n(mac->get_binary().begin(), std::min(mac->get_binary().size(), port.mac.size()), port.mac.begin());
     for (const nlohmann::json& vlan : entry.value("vlans", nlohmann::json::array()))
       if (!vlan.is_binary() || !port.vlans.emplace_back().ParseFromString(text_of(vlan.get_binary())))
         return fail("the record of the container's VLANs is odd");
@@ -158,6 +160,7 @@ Result<PortDetachment> PortDetachment::recorded(const std::string& record, int n
   PortDetachment detachment(std::move(socket), std::move(ports), std::move(settings));
   if (std::ranges::any_of(detachment.ports_, &HostPort::macvlan)) {
     TRY_ASSIGN(detachment.inside_, in_netns(netns_fd, RouteSocket::open));
+    detachment.make_mutes();
   }
   detachment.detached_ = true;
   return detachment;
@@ -167,19 +170,18 @@ NetlinkRequest PortDetachment::off_request(const HostPort& port) const {
   return port.macvlan ? off_lan_request(port.inner_index) : set_master_request(port.index, 0);
 }
 
-// What the container sends, its host's port receives.
+// What the container sends, its host's port receives; a macvlan counts it itself.
 Result<uint64_t> PortDetachment::frames_sent() {
   uint64_t frames = 0;
   for (const HostPort& port : ports_) {
-    if (port.macvlan) continue;
     if_stats_msg header{};
-    header.ifindex = port.index;
+    header.ifindex = port.macvlan ? port.inner_index : port.index;
     header.filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
-    TRY(socket_.query(NetlinkRequest(RTM_GETSTATS, 0, header), [&](const NetlinkMessage& answer) {
+    TRY(socket_of(port).query(NetlinkRequest(RTM_GETSTATS, 0, header), [&](const NetlinkMessage& answer) {
       const std::string_view counted = answer.attributes<if_stats_msg>().bytes(IFLA_STATS_LINK_64);
-      uint64_t received = 0;  // the first of rtnl_link_stats64
-      if (counted.size() >= sizeof received) std::memcpy(&received, counted.data(), sizeof received);
-      frames += received;
+      uint64_t packets[2] = {};  // of rtnl_link_stats64: received and sent
+      if (counted.size() >= sizeof packets) std::memcpy(packets, counted.data(), sizeof packets);
+      frames += packets[port.macvlan ? 1 : 0];
     }));
   }
   return frames;
@@ -197,17 +199,32 @@ void PortDetachment::await_silence(Clock::time_point until) {
 }
 
 Result<> PortDetachment::detach() {
-  mute_macvlans();
+  mute(true);
   return detach_if([](const HostPort&) { return true; });
 }
 
 // In mode "source" a macvlan receives nothing; it still sends.
-void PortDetachment::mute_macvlans() {
+void PortDetachment::make_mutes() {
   for (const HostPort& port : ports_) {
     if (!port.macvlan) continue;
-    auto muted = in_netns(host_netns_.get(), [&] { return mute_macvlan(port.index, port.mac); });
-    if (muted) mutes_.push_back(std::move(*muted));
+    if (auto made = MacvlanMute::make(port)) mutes_.push_back(std::move(*made));
   }
+}
+
+void PortDetachment::mute(bool on) {
+  for (MacvlanMute& each : mutes_) each.set(on);
+}
+
+void PortDetachment::commit() {
+  detached_ = false;
+  mute(true);
+  for (const HostPort& port : ports_) {
+    if (!port.macvlan) continue;
+    // Returns when nobody has the link any more, so also nobody who would still send by it.
+    auto gone = inside_->call(delete_link_request(port.inner_index));
+    if (!gone && gone.error().code() != ENODEV) log::warn("removing {}: {}", port.link, gone.error().text());
+  }
+  mutes_.clear();
 }
 
 Result<> PortDetachment::detach_macvlans() { return detach_if(&HostPort::macvlan); }
@@ -227,7 +244,7 @@ Result<> PortDetachment::detach_if(const std::function<bool(const HostPort&)>& c
 Result<> PortDetachment::reattach() {
   if (!detached_) return {};
   detached_ = false;
-  mutes_.clear();
+  mute(false);
   Result<> verdict;
   auto call = [&](RouteSocket& socket, const NetlinkRequest& request) {
     auto done = socket.call(request);

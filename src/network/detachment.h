@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "kernel/rtnetlink.h"
 #include "network/host_port.h"
+#include "network/macvlan_frames.h"
 
 namespace godwit::network {
 
@@ -27,8 +28,8 @@ class PortDetachment {
   ~PortDetachment();  // reattaches, unless committed
 
   // All ports leave their bridges; the kernel may take some ms. After it, no frame gets in or out (of a macvlan out, on
-  // a kernel that cannot mute it). What the container has sent a moment before may be lost (await_silence). An error:
-  // all are back.
+  // a kernel that cannot mute it: MacvlanMute). What the container has sent a moment before may be lost
+  // (await_silence). An error: all are back.
   Result<> detach();
   // Only the macvlans: no frame gets in there any more.
   Result<> detach_macvlans();
@@ -40,11 +41,10 @@ class PortDetachment {
   // Back to the bridges. Fine if nothing is detached, and for ports that have vanished.
   Result<> reattach();
 
-  // They stay off.
-  void commit() {
-    detached_ = false;
-    mutes_.clear();  // the container may come back, with the same MAC on the same parent
-  }
+  // They stay off. Macvlans are removed, as long as they are muted: for a second after a change of its mode the kernel
+  // reports a link's multicast groups, and a switch would learn from that where the container was. Afterwards it may
+  // come back, with the same MAC.
+  void commit();
 
   // What another process needs to reattach them if this one is killed; no secret, some hundred bytes.
   std::string record() const;
@@ -57,16 +57,16 @@ class PortDetachment {
  private:
   PortDetachment(RouteSocket socket, std::vector<HostPort> ports, std::vector<std::string> settings);
   NetlinkRequest off_request(const HostPort& port) const;
-  Result<uint64_t> frames_sent();  // by the container, since its links were made; macvlans are not counted
-  void mute_macvlans();
+  Result<uint64_t> frames_sent();  // by the container, since its links were made
+  void make_mutes();               // in the host's namespace
+  void mute(bool on);
   Result<> detach_if(const std::function<bool(const HostPort&)>& chosen);
   RouteSocket& socket_of(const HostPort& port) { return port.macvlan ? *inside_ : socket_; }
   RouteSocket socket_;
   std::optional<RouteSocket> inside_;  // in the container's namespace
   std::vector<HostPort> ports_;
   std::vector<std::string> settings_;  // of each port: attributes of IFLA_PROTINFO to write back
-  std::vector<ScopedFd> mutes_;        // of macvlans
-  ScopedFd host_netns_;                // if there are any
+  std::vector<MacvlanMute> mutes_;     // of macvlans
   bool detached_ = false;
 };
 

@@ -47,7 +47,11 @@ Result<FrameSender> FrameSender::open(std::span<const HostEnd> ends, const std::
     TRY_ASSIGN(RouteSocket route, RouteSocket::open());
     const std::string name = "ge" + id.substr(0, 10) + std::to_string(sender.entrances_.size());
     auto entrance = MacvlanEntrance::make(route, name, end.parent_index);
-    if (entrance) sender.entrances_.emplace(end.parent_index, std::move(*entrance));
+    if (entrance)
+      sender.entrances_.emplace(end.parent_index, std::move(*entrance));
+    else
+      sender.notes_.push_back("packets that come for a macvlan during the downtime are not delivered: " +
+                              entrance.error().text());
   }
   return sender;
 }

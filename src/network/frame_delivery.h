@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,7 +26,8 @@ struct DeliveryCount {
 // A packet socket in the network namespace of the thread that opened it, for good, and the ways into macvlans.
 class FrameSender {
  public:
-  // ID (16 hexadecimal digits) makes names unique. Where the kernel has no way into macvlans, their frames are refused.
+  // ID (16 hexadecimal digits) makes names unique. Where the kernel has no way into macvlans, their frames are refused,
+  // and notes() says so.
   static Result<FrameSender> open(std::span<const HostEnd> ends, const std::string& id);
 
   // Sends FRAMES in order, each into the end whose container MAC it is addressed to; those
@@ -33,11 +35,14 @@ class FrameSender {
   // that has vanished.
   Result<DeliveryCount> send(std::span<const HostEnd> ends, std::span<const std::string> frames);
 
+  const std::vector<std::string>& notes() const { return notes_; }
+
  private:
   explicit FrameSender(ScopedFd socket) : socket_(std::move(socket)) {}
   Result<bool> send_to(const HostEnd& end, const std::string& frame);
   ScopedFd socket_;
   std::map<uint32_t, MacvlanEntrance> entrances_;  // by their parents
+  std::vector<std::string> notes_;
 };
 
 // FrameSender::open and send: the calling thread is in the host's namespace.

@@ -100,4 +100,10 @@ NetlinkRequest delete_link_request(const std::string& name) {
   return request;
 }
 
+NetlinkRequest delete_link_request(uint32_t index) {
+  ifinfomsg header{};
+  header.ifi_index = static_cast<int>(index);
+  return {RTM_DELLINK, 0, header};
+}
+
 }  // namespace godwit::network

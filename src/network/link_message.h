@@ -44,5 +44,6 @@ NetlinkRequest set_master_request(uint32_t index, uint32_t master);  // 0: none
 // The kernel gives the link no link-local IPv6 address when it comes up.
 NetlinkRequest no_generated_addresses_request(uint32_t index);
 NetlinkRequest delete_link_request(const std::string& name);
+NetlinkRequest delete_link_request(uint32_t index);
 
 }  // namespace godwit::network

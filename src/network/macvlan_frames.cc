@@ -4,7 +4,6 @@
 #include <linux/if_link.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstddef>
 
 #include "kernel/link_program.h"
@@ -18,6 +17,8 @@ constexpr size_t kEthernetBytes = 14, kMacBytes = 6;
 // In the frame's tc_index: put in by us. The kernel does not look at it on the way in.
 constexpr int32_t kPutIn = 0x6777;
 constexpr int32_t kNextProgram = -1, kDrop = 2;  // TCX_NEXT, TCX_DROP: linux/bpf.h of 6.6
+// In a diversion's word.
+constexpr int kOff = 1, kOneFrame = 2;
 constexpr int32_t kToIngress = 1;                // BPF_F_INGRESS
 constexpr size_t kDestination = 0, kSource = 6;  // in an Ethernet header
 
@@ -46,68 +47,105 @@ bpf_insn store_field(size_t field, int from) {
 bpf_insn load_bytes(int size, size_t at) {
   return instruction(BPF_LD | BPF_ABS | size, 0, 0, 0, static_cast<int32_t>(at));
 }
-bpf_insn skip_if_not(int value, int16_t instructions) {
-  return instruction(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_0, 0, instructions, value);
+// A word's address is two instructions.
+bpf_insn address_of(int to, const SharedWord& word) {
+  return instruction(BPF_LD | BPF_IMM | BPF_DW, to, BPF_PSEUDO_MAP_VALUE, 0, word.map());
 }
-bpf_insn skip_if_not_32_bits(int other, int16_t instructions) {
-  return instruction(BPF_JMP32 | BPF_JNE | BPF_X, BPF_REG_0, other, instructions, 0);
+bpf_insn address_rest() { return {}; }
+bpf_insn load_word(int to, int at) { return instruction(BPF_LDX | BPF_MEM | BPF_DW, to, at, 0, 0); }
+// The register has what was there before.
+bpf_insn add_to_word(int at, int amount) {
+  return instruction(BPF_STX | BPF_ATOMIC | BPF_DW, at, amount, 0, BPF_ADD | BPF_FETCH);
 }
-bpf_insn skip_if_bit(int bit, int16_t instructions) {
-  return instruction(BPF_JMP | BPF_JSET | BPF_K, BPF_REG_0, 0, instructions, bit);
-}
-bpf_insn skip(int16_t instructions) { return instruction(BPF_JMP | BPF_JA, 0, 0, instructions, 0); }
 bpf_insn call(int function) { return instruction(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
 bpf_insn end() { return instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
 
-struct MacHalves {
-  uint32_t first;
-  int32_t second;
-};
-MacHalves halves(const MacAddress& mac) {
-  return {uint32_t{mac[0]} << 24 | uint32_t{mac[1]} << 16 | uint32_t{mac[2]} << 8 | mac[3], mac[4] << 8 | mac[5]};
+// Jumps go to places that come later; place() says where.
+enum class Place : int16_t { kGoesOn = 1000, kOthers, kCounted };
+bpf_insn jump(int condition, int tested, int32_t value, Place to) {
+  return instruction(BPF_JMP | condition | BPF_K, tested, 0, static_cast<int16_t>(to), value);
+}
+bpf_insn jump_unless_32_bits(int tested, int other, Place to) {
+  return instruction(BPF_JMP32 | BPF_JNE | BPF_X, tested, other, static_cast<int16_t>(to), 0);
+}
+
+void place(Place here, std::vector<bpf_insn>& code) {
+  for (size_t i = 0; i < code.size(); ++i)
+    if (const int kind = BPF_CLASS(code[i].code);
+        (kind == BPF_JMP || kind == BPF_JMP32) && code[i].off == static_cast<int16_t>(here))
+      code[i].off = static_cast<int16_t>(code.size() - i - 1);
+}
+
+using Code = std::vector<bpf_insn>;
+void add(const Code& more, Code& code) { code.insert(code.end(), more.begin(), more.end()); }
+
+// To OTHERWISE unless MAC is at AT.
+void compare_mac(const MacAddress& mac, size_t at, Place otherwise, Code& code) {
+  const uint32_t first = uint32_t{mac[0]} << 24 | uint32_t{mac[1]} << 16 | uint32_t{mac[2]} << 8 | mac[3];
+  add({set_to_32_bits(BPF_REG_7, first), load_bytes(BPF_W, at), jump_unless_32_bits(BPF_REG_0, BPF_REG_7, otherwise),
+       load_bytes(BPF_H, at + 4), jump(BPF_JNE, BPF_REG_0, mac[4] << 8 | mac[5], otherwise)},
+      code);
 }
 
 // At the parent.
-std::vector<bpf_insn> diverting(const MacAddress& mac, uint32_t tap) {
-  const auto [first, second] = halves(mac);
+Code diverting(const MacAddress& mac, const SharedWord& word, uint32_t tap) {
   const auto to = static_cast<int32_t>(tap);
-  return {
+  Code code = {
       copy(BPF_REG_6, BPF_REG_1),
-      // Ours goes on.
-      load_field(BPF_REG_0, offsetof(__sk_buff, tc_index)),
-      skip_if_not(kPutIn, 4),
-      set(BPF_REG_1, 0),
-      store_field(offsetof(__sk_buff, tc_index), BPF_REG_1),
-      set(BPF_REG_0, kNextProgram),
-      end(),
+      address_of(BPF_REG_8, word),
+      address_rest(),
+      load_word(BPF_REG_0, BPF_REG_8),
+      jump(BPF_JSET, BPF_REG_0, kOff, Place::kGoesOn),
       // What is for a VLAN is not for the parent's macvlans.
       load_field(BPF_REG_0, offsetof(__sk_buff, vlan_present)),
-      skip_if_not(0, 16),
-      // Addressed to the macvlan: to the tap instead.
-      set_to_32_bits(BPF_REG_7, first),
-      load_bytes(BPF_W, kDestination),
-      skip_if_not_32_bits(BPF_REG_7, 6),
-      load_bytes(BPF_H, kDestination + 4),
-      skip_if_not(second, 4),
-      set(BPF_REG_1, to),
-      set(BPF_REG_2, 0),
-      call(BPF_FUNC_redirect),
-      end(),
-      // To many: a copy.
-      load_bytes(BPF_B, kDestination),
-      skip_if_bit(1, 1),
-      skip(4),
-      copy(BPF_REG_1, BPF_REG_6),
-      set(BPF_REG_2, to),
-      set(BPF_REG_3, 0),
-      call(BPF_FUNC_clone_redirect),
-      set(BPF_REG_0, kNextProgram),
-      end(),
+      jump(BPF_JNE, BPF_REG_0, 0, Place::kGoesOn),
   };
+  compare_mac(mac, kDestination, Place::kOthers, code);
+  add(
+      {
+          // The mark stays on frames for others: they have programs of their own.
+          load_field(BPF_REG_0, offsetof(__sk_buff, tc_index)),
+          jump(BPF_JEQ, BPF_REG_0, kPutIn, Place::kGoesOn),
+          // As many as the tap's reader will see: the tap takes no large frames.
+          load_field(BPF_REG_1, offsetof(__sk_buff, gso_segs)),
+          jump(BPF_JNE, BPF_REG_1, 0, Place::kCounted),
+          set(BPF_REG_1, 1),
+      },
+      code);
+  place(Place::kCounted, code);
+  add(
+      {
+          // Counting and looking once more are one step: no frame is diverted after the diversion's end.
+          instruction(BPF_ALU64 | BPF_MUL | BPF_K, BPF_REG_1, 0, 0, kOneFrame),
+          add_to_word(BPF_REG_8, BPF_REG_1),
+          jump(BPF_JSET, BPF_REG_1, kOff, Place::kGoesOn),
+          set(BPF_REG_1, to),
+          set(BPF_REG_2, 0),
+          call(BPF_FUNC_redirect),
+          end(),
+      },
+      code);
+  place(Place::kOthers, code);
+  add(
+      {
+          load_bytes(BPF_B, kDestination),
+          set(BPF_REG_1, 1),
+          instruction(BPF_ALU64 | BPF_AND | BPF_X, BPF_REG_0, BPF_REG_1, 0, 0),
+          jump(BPF_JEQ, BPF_REG_0, 0, Place::kGoesOn),
+          // To many: a copy.
+          copy(BPF_REG_1, BPF_REG_6),
+          set(BPF_REG_2, to),
+          set(BPF_REG_3, 0),
+          call(BPF_FUNC_clone_redirect),
+      },
+      code);
+  place(Place::kGoesOn, code);
+  add({set(BPF_REG_0, kNextProgram), end()}, code);
+  return code;
 }
 
 // At the entrance's tap.
-std::vector<bpf_insn> putting_in(uint32_t parent) {
+Code putting_in(uint32_t parent) {
   return {
       copy(BPF_REG_6, BPF_REG_1),
       set(BPF_REG_1, kPutIn),
@@ -120,15 +158,19 @@ std::vector<bpf_insn> putting_in(uint32_t parent) {
 }
 
 // At the parent, of what leaves it.
-std::vector<bpf_insn> muting(const MacAddress& mac) {
-  const auto [first, second] = halves(mac);
-  return {
-      copy(BPF_REG_6, BPF_REG_1),     set_to_32_bits(BPF_REG_7, first),
-      load_bytes(BPF_W, kSource),     skip_if_not_32_bits(BPF_REG_7, 4),
-      load_bytes(BPF_H, kSource + 4), skip_if_not(second, 2),
-      set(BPF_REG_0, kDrop),          end(),
-      set(BPF_REG_0, kNextProgram),   end(),
+Code muting(const MacAddress& mac, const SharedWord& word) {
+  Code code = {
+      copy(BPF_REG_6, BPF_REG_1),
+      address_of(BPF_REG_8, word),
+      address_rest(),
+      load_word(BPF_REG_0, BPF_REG_8),
+      jump(BPF_JEQ, BPF_REG_0, 0, Place::kGoesOn),
   };
+  compare_mac(mac, kSource, Place::kGoesOn, code);
+  add({set(BPF_REG_0, kDrop), end()}, code);
+  place(Place::kGoesOn, code);
+  add({set(BPF_REG_0, kNextProgram), end()}, code);
+  return code;
 }
 
 Result<Tap> make_up_tap(RouteSocket& socket, const std::string& name) {
@@ -147,16 +189,35 @@ Result<Tap> make_up_tap(RouteSocket& socket, const std::string& name) {
 
 Result<MacvlanDiversion> MacvlanDiversion::make(RouteSocket& socket, const std::string& name, const HostPort& port) {
   TRY_ASSIGN(Tap tap, make_up_tap(socket, name));
-  TRY_ASSIGN(ScopedFd program, load_link_program(diverting(port.mac, tap.index)));
-  // Where it does no harm: can it be attached at all?
-  TRY(attach_link_program(program, tap.index, LinkDirection::kIngress));
-  return MacvlanDiversion(std::move(tap), std::move(program), port.index);
+  TRY_ASSIGN(SharedWord word, SharedWord::make());
+  word.get() = kOff;
+  TRY_ASSIGN(const ScopedFd program, load_link_program(diverting(port.mac, word, tap.index)));
+  std::vector<ScopedFd> attached(1);
+  TRY_ASSIGN(attached[0], attach_link_program(program, port.index, LinkDirection::kIngress));
+  // Other macvlans of the parent reach one in this mode through its ingress, as long as it is on the LAN; afterwards
+  // the kernel has their frames leave.
+  if (port.macvlan_mode == MACVLAN_MODE_BRIDGE) {
+    TRY_ASSIGN(ScopedFd of_neighbours, attach_link_program(program, port.index, LinkDirection::kEgress));
+    attached.push_back(std::move(of_neighbours));
+  }
+  return MacvlanDiversion(std::move(tap), port.mac, std::move(word), std::move(attached));
 }
 
-Result<> MacvlanDiversion::begin() {
-  if (attached_) return {};
-  TRY_ASSIGN(attached_, attach_link_program(program_, parent_, LinkDirection::kIngress));
-  return {};
+void MacvlanDiversion::begin() { word_.get().fetch_and(~uint64_t{kOff}); }
+
+void MacvlanDiversion::note_read(std::string_view frame) {
+  if (frame.starts_with(as_bytes(mac_))) ++read_;
+}
+
+bool MacvlanDiversion::end_if_all_read() {
+  uint64_t word = word_.get();
+  if (word & kOff) return true;
+  return read_ >= word / kOneFrame && word_.get().compare_exchange_strong(word, word | kOff);
+}
+
+void MacvlanDiversion::end() {
+  word_.get().fetch_or(kOff);
+  attached_.clear();
 }
 
 Result<MacvlanEntrance> MacvlanEntrance::make(RouteSocket& socket, const std::string& name, uint32_t parent) {
@@ -173,9 +234,11 @@ bool MacvlanEntrance::put(std::string_view frame, const MacAddress& mac) const {
   return write(tap_.fd.get(), addressed.data(), addressed.size()) == static_cast<ssize_t>(addressed.size());
 }
 
-Result<ScopedFd> mute_macvlan(uint32_t parent, const MacAddress& mac) {
-  TRY_ASSIGN(const ScopedFd program, load_link_program(muting(mac)));
-  return attach_link_program(program, parent, LinkDirection::kEgress);
+Result<MacvlanMute> MacvlanMute::make(const HostPort& port) {
+  TRY_ASSIGN(SharedWord word, SharedWord::make());
+  TRY_ASSIGN(const ScopedFd program, load_link_program(muting(port.mac, word)));
+  TRY_ASSIGN(ScopedFd attached, attach_link_program(program, port.index, LinkDirection::kEgress));
+  return MacvlanMute(std::move(word), std::move(attached));
 }
 
 }  // namespace godwit::network

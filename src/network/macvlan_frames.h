@@ -3,17 +3,20 @@
 // what is for the container to a tap, before the macvlan gets it; and what is written to another tap is for the parent
 // as if it had come from its LAN, so that the macvlan gets it, whatever its mode.
 //
+// The programs are attached beforehand and do nothing until a word that they share with the agent says so. So each
+// frame goes either to the tap or to the macvlan, and from one to the other all change at one moment.
+//
 // Nothing outlives the agent: taps and programs go with their descriptors.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "base/scoped_fd.h"
+#include "kernel/link_program.h"
 #include "kernel/rtnetlink.h"
 #include "kernel/tap.h"
 #include "network/host_port.h"
@@ -28,19 +31,27 @@ class MacvlanDiversion {
   static Result<MacvlanDiversion> make(RouteSocket& socket, const std::string& name, const HostPort& port);
 
   // From now on frames for the macvlan come to the tap and not to it; of broadcasts and multicasts, which are for
-  // others as well, a copy comes. What MacvlanEntrance puts in goes to the macvlan all the same. The calling thread is
-  // in the host's namespace.
-  Result<> begin();
-  void end() { attached_.reset(); }
+  // others as well, a copy comes. What MacvlanEntrance puts in goes to the macvlan all the same.
+  void begin();
 
   int fd() const { return tap_.fd.get(); }  // one frame per read
+  void note_read(std::string_view frame);   // that has been read from it, and put in if it is to be
+
+  // Ends it if all frames for the macvlan alone that have been diverted have been read: those that it gets directly
+  // come after them. Kernel and reader count; where the kernel does not know into how many frames it will cut a large
+  // one, a few may still come.
+  bool end_if_all_read();
+  // Ends it at once. What has been diverted is in the tap afterwards. Takes some ms.
+  void end();
 
  private:
-  MacvlanDiversion(Tap tap, ScopedFd program, uint32_t parent)
-      : tap_(std::move(tap)), program_(std::move(program)), parent_(parent) {}
+  MacvlanDiversion(Tap tap, const MacAddress& mac, SharedWord word, std::vector<ScopedFd> attached)
+      : tap_(std::move(tap)), mac_(mac), word_(std::move(word)), attached_(std::move(attached)) {}
   Tap tap_;
-  ScopedFd program_, attached_;
-  uint32_t parent_;
+  MacAddress mac_;
+  SharedWord word_;  // a bit: it is off; above it the number of frames that were diverted
+  std::vector<ScopedFd> attached_;
+  uint64_t read_ = 0;  // of them
 };
 
 // The way into macvlans of the link PARENT.
@@ -57,8 +68,17 @@ class MacvlanEntrance {
   ScopedFd attached_;
 };
 
-// What the macvlan with this MAC sends does not leave PARENT any more, until the descriptor is closed. The calling
-// thread is in the host's namespace.
-Result<ScopedFd> mute_macvlan(uint32_t parent, const MacAddress& mac);
+// Keeps what a macvlan sends from leaving its parent, when it is on.
+class MacvlanMute {
+ public:
+  // Off. The calling thread is in the host's namespace. An error where the kernel has no such programs.
+  static Result<MacvlanMute> make(const HostPort& port);
+  void set(bool on) { word_.get() = on ? 1 : 0; }
+
+ private:
+  MacvlanMute(SharedWord word, ScopedFd attached) : word_(std::move(word)), attached_(std::move(attached)) {}
+  SharedWord word_;
+  ScopedFd attached_;
+};
 
 }  // namespace godwit::network

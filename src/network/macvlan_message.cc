@@ -46,8 +46,9 @@ NetlinkRequest off_lan_request(uint32_t index) { return mode_request(index, MACV
 
 NetlinkRequest on_lan_request(uint32_t index, uint32_t mode) { return mode_request(index, mode); }
 
-NetlinkRequest set_mac_request(uint32_t index, const MacAddress& mac) {
-  NetlinkRequest request(RTM_NEWLINK, 0, with_index(index));
+// The kernel takes the mode first.
+NetlinkRequest on_lan_request(uint32_t index, uint32_t mode, const MacAddress& mac) {
+  NetlinkRequest request = mode_request(index, mode);
   request.add(IFLA_ADDRESS, as_bytes(mac));
   return request;
 }

@@ -22,6 +22,7 @@ NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t 
 // In the macvlan's namespace.
 NetlinkRequest off_lan_request(uint32_t index);
 NetlinkRequest on_lan_request(uint32_t index, uint32_t mode);
-NetlinkRequest set_mac_request(uint32_t index, const MacAddress& mac);
+// With another MAC, which it gets when it receives already: whoever hears of it may answer.
+NetlinkRequest on_lan_request(uint32_t index, uint32_t mode, const MacAddress& mac);
 
 }  // namespace godwit::network

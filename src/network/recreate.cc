@@ -231,8 +231,7 @@ Result<> RecreatedNamespace::attach() {
 Result<> RecreatedNamespace::attach_macvlan(const peer::Link& link) {
   TRY_ASSIGN(const uint32_t index, names_.index(link.name()));
   TRY_ASSIGN(const MacAddress mac, unicast_mac(link.mac()));
-  TRY(inside_->call(set_mac_request(index, mac)));
-  return inside_->call(on_lan_request(index, link.macvlan_mode()));
+  return inside_->call(on_lan_request(index, link.macvlan_mode(), mac));
 }
 
 void RecreatedNamespace::destroy() {

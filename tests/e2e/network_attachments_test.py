@@ -1,6 +1,8 @@
 """Ways in which a container's interfaces are attached, besides one veth on a bridge."""
 
 import contextlib
+import select
+import subprocess
 
 import pytest
 
@@ -91,6 +93,54 @@ def test_macvlan(lab, echo, there_and_back, mode):
         add_macvlan(lab, echo, "mv0", "up1", "10.98.2.11/16", mode)
         assert_connections_go_on(lab, echo, ["10.98.2.11"], there_and_back)
         assert mode in inside(lab, echo, "-d", "link", "show", "mv0")
+
+
+def segments_sent_again(lab):
+    """By the client, ever."""
+    names, values = (line.split()[1:] for line in lab.exec(CLIENT, "cat", "/proc/net/snmp").stdout.splitlines()
+                     if line.startswith("Tcp:"))
+    return int(dict(zip(names, values))["RetransSegs"])
+
+
+@contextlib.contextmanager
+def learning(lab):
+    """The lines that the second LAN's bridge says when it learns that a MAC is behind another port."""
+    told = "02:00:00:00:00:99"
+    with lab.popen("lan", "bridge", "monitor", "fdb", text=True, stdout=subprocess.PIPE) as monitor:
+        while not select.select([monitor.stdout], [], [], 0)[0]:  # it has begun to listen
+            lab.exec("lan", "bridge", "fdb", "replace", told, "dev", "node1x", "master", "static")
+        lines = []
+        try:
+            yield lines
+        finally:
+            monitor.terminate()
+            lines += [line for line in monitor.communicate()[0].splitlines() if not line.startswith(("Deleted", told))]
+
+
+def test_what_comes_for_a_macvlan_is_held(lab, echo):
+    """The client sends nothing again; a downtime of more than 200 ms, TCP's shortest time-out, is no loss. What the
+    kernel still says for the source's macvlan does not make the LAN send frames there once more."""
+    def inevitable(downtime_ms):
+        return sum(downtime_ms + 50 > after_ms for after_ms in (200, 600, 1400, 3000))
+
+    with second_lan(lab):
+        add_macvlan(lab, echo, "mv0", "up1", "10.98.2.11/16")
+        mac = inside(lab, echo, "-br", "link", "show", "mv0").split()[2]
+        with clients.echo_client(lab.prefix(CLIENT), host="10.98.2.11", port=containers.ECHO_PORT) as connected, \
+                learning(lab) as learned:
+            again = segments_sent_again(lab)
+            for target in ["node2", "node1"] * 3:
+                migration = migrate(lab, echo, target)
+                assert migration.migrated, migration.why()
+                connected.mark(target)
+                figures = migration.report["figures"]
+                assert figures["target_frames_delivered"] == figures["frames_held"] > 0
+                assert "macvlan" not in " ".join(migration.report["notes"])
+                again += inevitable(migration.report["downtime_ms"])
+            assert segments_sent_again(lab) <= again
+            connected.stop()
+        ports = [line.split()[2] for line in learned if line.startswith(mac)]
+        assert ports == ["node2x", "node1x"] * 3
 
 
 def test_macvlan_after_a_rollback(lab, echo):
