@@ -1,5 +1,6 @@
 """Lines to and from a server in a container, over one connection that is never made again."""
 
+import contextlib
 import select
 import subprocess
 import sys
@@ -33,7 +34,8 @@ class Conversation:
     def __exit__(self, *_):
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # somebody was asking
+            self._process.stdin.close()
         self._process.stdout.close()
 
     def ask(self, line, timeout_s=30):
