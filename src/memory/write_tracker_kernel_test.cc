@@ -146,9 +146,7 @@ TEST_P(WriteTracking, MemoryThatWasExchangedIsFound) {
 // out of what is tracked.
 TEST_P(WriteTracking, TheNeighbourOfWhatComesBackIsFound) {
   constexpr size_t kHalf = kBytes / 2;
-  const auto move_half = [](char* from, char* to) {
-    ::mremap(from, kHalf, kHalf, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-  };
+  const auto move_half = [](char* from, char* to) { ::mremap(from, kHalf, kHalf, MREMAP_MAYMOVE | MREMAP_FIXED, to); };
   start({[=] { move_half(kHere + kHalf, kThere); },
          [=] {
            move_half(kThere, kHere + kHalf);

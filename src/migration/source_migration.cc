@@ -19,6 +19,7 @@
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
 #include "migration/quiet_freeze.h"
+#include "network/announce.h"
 #include "network/capture.h"
 #include "network/remove.h"
 #include "runtime/criu_log.h"
@@ -812,10 +813,18 @@ void SourceMigration::resume_here() {
   if (silence_.valid()) silence_.wait();
   if (auto back = hold_->give_back(*detachment_); !back)
     log::error("migration {}: {}", request_.id, back.error().text());
+  announce_here();
   if (!control_) return;
   peer::SourceMessage request;
   request.mutable_abort()->set_reason(cancelled() ? "cancelled" : "failed on the source");
   (void)control_->call(request, in(host_.peer.answer));
+}
+
+// The target may have told the LAN that the addresses are there.
+void SourceMigration::announce_here() {
+  auto netns = open_netns(*facts_.spec.netns_path);
+  auto announced = netns ? network::announce_again(netns->get()) : Result<>(std::unexpected(netns.error()));
+  if (!announced) log::error("migration {}: {}", request_.id, announced.error().text());
 }
 
 void SourceMigration::end_repair_here() {

@@ -93,6 +93,7 @@ class SourceMigration {
   void finish();
   void give_up_memory();
   void resume_here();  // undo of freeze
+  void announce_here();
   void end_repair_here();
   void tell_bytes();
 

@@ -6,6 +6,7 @@
 #include "kernel/netns.h"
 #include "kernel/pidfd.h"
 #include "kernel/proc.h"
+#include "network/announce.h"
 #include "network/detachment.h"
 #include "network/remove.h"
 #include "runtime/tcp_repair.h"
@@ -146,6 +147,7 @@ void SourceRecovery::roll_back() {
   auto detachment = network::PortDetachment::recorded(facts.network, netns ? netns->get() : -1);
   check(detachment ? detachment->reattach() : Result<>(std::unexpected(detachment.error())));
   check(freezer->thaw());
+  if (netns) check(network::announce_again(netns->get()));
 }
 
 // Frozen tasks die when they are thawed, before their next instruction.

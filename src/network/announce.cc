@@ -7,6 +7,7 @@
 
 #include "kernel/netns.h"
 #include "network/announcement_frame.h"
+#include "network/capture.h"
 #include "network/link_message.h"
 #include "network/mac.h"
 
@@ -60,6 +61,11 @@ Result<> Announcer::send_if(bool (*chosen)(const Frame&)) {
 Result<> announce(int netns_fd, const peer::NetworkState& state) {
   TRY_ASSIGN(Announcer announcer, Announcer::open(netns_fd, state));
   return announcer.send();
+}
+
+Result<> announce_again(int netns_fd) {
+  TRY_ASSIGN(const peer::NetworkState state, capture_namespace(netns_fd));
+  return announce(netns_fd, state);
 }
 
 }  // namespace godwit::network

@@ -45,4 +45,8 @@ class Announcer {
 // Announcer::open and one send().
 Result<> announce(int netns_fd, const peer::NetworkState& state);
 
+// The same with what the namespace has now: of a container that goes on where it was, and that the LAN may have learned
+// to be elsewhere.
+Result<> announce_again(int netns_fd);
+
 }  // namespace godwit::network

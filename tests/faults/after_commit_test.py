@@ -10,6 +10,7 @@ import pytest
 from tests.support import container as containers
 from tests.support import processes
 from tests.support.checker import Checker
+from tests.support.lab import CLIENT
 from tests.support.migration import begin
 
 from .states import await_copies, await_migration, await_settled, copies
@@ -99,6 +100,13 @@ def lost(lab, checker):
         yield await_migration(lab, "node1", "postcopy-paused")
 
 
+def ports(lab, container):
+    """Those of the LAN's bridge behind which it believes the container to be."""
+    mac = lab.exec(CLIENT, "ip", "neigh", "show", container.address).stdout.split()[4]
+    entries = lab.exec("lan", "bridge", "fdb", "show").stdout.splitlines()
+    return [entry.split()[2] for entry in entries if entry.startswith(mac)]
+
+
 @pytest.mark.fast
 def test_both_copies_stay_frozen_until_an_operator_decides_if_what_is_missing_is_not_known(lab, checker, lost):
     assert copies(lab, checker.name) == {"node1": "paused", "node2": "paused"}
@@ -115,5 +123,6 @@ def test_both_copies_stay_frozen_until_an_operator_decides_if_what_is_missing_is
     lab.exec("node2", "godwit", "resolve", lost["id"], "--source", "--yes")
     await_settled(lab)  # the source asks, and hears that nothing of it is there or will be
     assert copies(lab, checker.name) == {"node1": "running"}
+    assert ports(lab, checker) == ["node1"]
     with Checker(lab, checker) as memory:
         memory.assert_right()
