@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.support import container as containers
+from tests.support import processes
 from tests.support.agent_setup import configured
 from tests.support.checker import Checker
 from tests.support.intruder import connect, is_closed
@@ -144,7 +145,7 @@ def test_step_shorter_than_its_limit_is_waited_for(lab, checker, keep):
 def test_data_connection_that_moves_nothing_for_too_long_is_given_up(lab, checker, keep):
     with limited(lab, "node1", "idle_timeout_s = 2"), Scene(lab, checker, "precopy", keep) as scene:
         steps.rounds(scene)
-        stopped = lab.agent_pid("node2")
+        (stopped,) = processes.find("node2", "godwit-pager")  # it has them
         os.kill(stopped, signal.SIGSTOP)
         scene.until_end(os.kill, stopped, signal.SIGCONT)
         migration = scene.ongoing.result()
@@ -154,7 +155,7 @@ def test_data_connection_that_moves_nothing_for_too_long_is_given_up(lab, checke
 def test_data_connection_that_moves_again_in_time_goes_on(lab, checker, keep):
     with limited(lab, "node1", "idle_timeout_s = 4"), Scene(lab, checker, "precopy", keep) as scene:
         steps.rounds(scene)
-        stopped = lab.agent_pid("node2")
+        (stopped,) = processes.find("node2", "godwit-pager")  # it has them
         os.kill(stopped, signal.SIGSTOP)
         scene.until_end(os.kill, stopped, signal.SIGCONT)
         lab.exec("client", "sleep", "2")  # for so long nothing moves
