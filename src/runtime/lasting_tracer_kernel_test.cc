@@ -21,8 +21,48 @@ namespace {
 
 enum Word { kCount, kTorn, kSteps, kFailed };
 
-using Ptrace = long (*)(int, ...);
-using Wait4 = pid_t (*)(pid_t, int*, int, rusage*);
+// The lens in a process that does what CRIU does, and the calls that it answers.
+class Lens {
+ public:
+  explicit Lens(const std::string& directory) {
+    ::setenv("GODWIT_LENS", directory.c_str(), 1);
+    void* library = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+    find(library, "ptrace", trace);
+    find(library, "wait4", wait);
+    find(library, "setsockopt", set_option);
+    find(library, "kill", kill);
+  }
+  bool set(int socket, int level, int option, int value) const {
+    return set_option(socket, level, option, &value, sizeof value) == 0;
+  }
+
+  long (*trace)(int, ...);
+  pid_t (*wait)(pid_t, int*, int, rusage*);
+  int (*set_option)(int, int, int, const void*, socklen_t);
+  int (*kill)(pid_t, int);
+
+ private:
+  template <typename Function>
+  static void find(void* library, const char* name, Function& function) {
+    function = reinterpret_cast<Function>(::dlsym(library, name));
+  }
+};
+
+// Called after each step of what CRIU does: it is killed after step LAST, and when one has not gone well.
+class Steps {
+ public:
+  Steps(const Board& board, uint64_t last) : board_(board), last_(last) {}
+  void operator()(bool well) {
+    if (!well) board_[kFailed] = done_ + 1;
+    board_[kSteps] = ++done_;
+    if (!well || done_ > last_) ::raise(SIGKILL);
+  }
+
+ private:
+  const Board& board_;
+  const uint64_t last_;
+  uint64_t done_ = 0;
+};
 
 // Integers and floating-point numbers in registers, which must agree.
 void count(const Board& board) {
@@ -35,46 +75,38 @@ void count(const Board& board) {
 }
 
 // What CRIU does to have a thread make a system call, up to and with step LAST; then it is killed.
-void inject_and_die(const Board& board, const std::string& lens, pid_t thread, uint64_t last) {
-  ::setenv("GODWIT_LENS", lens.c_str(), 1);
-  void* library = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  const auto trace = reinterpret_cast<Ptrace>(::dlsym(library, "ptrace"));
-  const auto wait = reinterpret_cast<Wait4>(::dlsym(library, "wait4"));
-  uint64_t step = 0;
-  const auto done = [&](bool well) {
-    if (!well) board[kFailed] = step + 1;
-    board[kSteps] = ++step;
-    if (!well || step > last) ::raise(SIGKILL);
-  };
+void inject_and_die(const Board& board, const std::string& directory, pid_t thread, uint64_t last) {
+  const Lens lens(directory);
+  Steps done(board, last);
   int status = 0;
   user_regs_struct own{}, other{};
   iovec registers{&own, sizeof own};
   const uint64_t own_mask = 0, all_but_trap = ~(uint64_t{1} << (SIGTRAP - 1));
 
-  done(trace(PTRACE_SEIZE, thread, 0L, 0L) == 0);
-  done(trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0);
-  done(wait(thread, &status, __WALL, nullptr) == thread && status >> 16 == PTRACE_EVENT_STOP);
-  done(trace(PTRACE_GETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0);
-  const long at = static_cast<long>(own.rip), code = trace(PTRACE_PEEKDATA, thread, at, 0L);
-  done(trace(PTRACE_POKEDATA, thread, at, 0xcccccccccccc050fL) == 0 &&  // syscall, breakpoints
-       trace(PTRACE_PEEKDATA, thread, at, 0L) == static_cast<long>(0xcccccccccccc050f));
-  done(trace(PTRACE_SETSIGMASK, thread, long{sizeof all_but_trap}, &all_but_trap) == 0);
+  done(lens.trace(PTRACE_SEIZE, thread, 0L, 0L) == 0);
+  done(lens.trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0);
+  done(lens.wait(thread, &status, __WALL, nullptr) == thread && status >> 16 == PTRACE_EVENT_STOP);
+  done(lens.trace(PTRACE_GETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0);
+  const long at = static_cast<long>(own.rip), code = lens.trace(PTRACE_PEEKDATA, thread, at, 0L);
+  done(lens.trace(PTRACE_POKEDATA, thread, at, 0xcccccccccccc050fL) == 0 &&  // syscall, breakpoints
+       lens.trace(PTRACE_PEEKDATA, thread, at, 0L) == static_cast<long>(0xcccccccccccc050f));
+  done(lens.trace(PTRACE_SETSIGMASK, thread, long{sizeof all_but_trap}, &all_but_trap) == 0);
   other = own;
   other.rax = SYS_getppid;
   other.orig_rax = ~uint64_t{0};
   registers.iov_base = &other;
-  done(trace(PTRACE_SETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0);
-  done(trace(PTRACE_CONT, thread, 0L, 0L) == 0);
-  done(wait(-1, &status, __WALL, nullptr) == thread && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
-  done(trace(PTRACE_GETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0 &&
+  done(lens.trace(PTRACE_SETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0);
+  done(lens.trace(PTRACE_CONT, thread, 0L, 0L) == 0);
+  done(lens.wait(-1, &status, __WALL, nullptr) == thread && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
+  done(lens.trace(PTRACE_GETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0 &&
        static_cast<pid_t>(other.rax) == ::getppid());
   registers.iov_base = &own;
-  done(trace(PTRACE_SETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0);
-  done(trace(PTRACE_POKEDATA, thread, at, code) == 0);
-  done(trace(PTRACE_SETSIGMASK, thread, long{sizeof own_mask}, &own_mask) == 0);
-  done(trace(PTRACE_DETACH, thread, 0L, 0L) == 0);
+  done(lens.trace(PTRACE_SETREGSET, thread, long{NT_PRSTATUS}, &registers) == 0);
+  done(lens.trace(PTRACE_POKEDATA, thread, at, code) == 0);
+  done(lens.trace(PTRACE_SETSIGMASK, thread, long{sizeof own_mask}, &own_mask) == 0);
+  done(lens.trace(PTRACE_DETACH, thread, 0L, 0L) == 0);
   errno = 0;
-  done(trace(PTRACE_CONT, thread, 0L, 0L) == -1 && errno == ESRCH);
+  done(lens.trace(PTRACE_CONT, thread, 0L, 0L) == -1 && errno == ESRCH);
 }
 
 void expect_counting(const Board& board) {
@@ -143,54 +175,34 @@ void read_sockets(const Board& board, const Sockets& sockets) {
   }
 }
 
-using SetOption = int (*)(int, int, int, const void*, socklen_t);
-
 // What CRIU does to sockets of a container whose threads it has stopped, up to and with step LAST.
-void change_sockets_and_die(const Board& board, const std::string& lens, pid_t thread, const Sockets& sockets,
+void change_sockets_and_die(const Board& board, const std::string& directory, pid_t thread, const Sockets& sockets,
                             uint64_t last) {
-  ::setenv("GODWIT_LENS", lens.c_str(), 1);
-  void* library = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  const auto trace = reinterpret_cast<Ptrace>(::dlsym(library, "ptrace"));
-  const auto wait = reinterpret_cast<Wait4>(::dlsym(library, "wait4"));
-  const auto set_option = reinterpret_cast<SetOption>(::dlsym(library, "setsockopt"));
-  const auto set = [&](int fd, int level, int option, int value) {
-    return set_option(fd, level, option, &value, sizeof value) == 0;
-  };
-  uint64_t step = 0;
-  const auto done = [&](bool well) {
-    if (!well) board[kFailed] = step + 1;
-    board[kSteps] = ++step;
-    if (!well || step > last) ::raise(SIGKILL);
-  };
+  const Lens lens(directory);
+  Steps done(board, last);
   int status = 0;
   char bytes[2];
   const int copy = ::dup(sockets.connection.get());
-  done(trace(PTRACE_SEIZE, thread, 0L, 0L) == 0 && trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0 &&
-       wait(thread, &status, __WALL, nullptr) == thread);
-  done(set(copy, IPPROTO_TCP, TCP_REPAIR, 1));
-  done(set(copy, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE));
-  done(set(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF, 0));
+  done(lens.trace(PTRACE_SEIZE, thread, 0L, 0L) == 0 && lens.trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0 &&
+       lens.wait(thread, &status, __WALL, nullptr) == thread);
+  done(lens.set(copy, IPPROTO_TCP, TCP_REPAIR, 1));
+  done(lens.set(copy, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE));
+  done(lens.set(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF, 0));
   done(::recv(sockets.unread.get(), bytes, 2, MSG_DONTWAIT | MSG_PEEK) == 2);
-  done(set(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF, -1));
-  done(set(copy, IPPROTO_TCP, TCP_REPAIR, 0) && set(copy, SOL_SOCKET, SO_REUSEADDR, 1));
-  done(trace(PTRACE_DETACH, thread, 0L, 0L) == 0);
+  done(lens.set(sockets.unread.get(), SOL_SOCKET, SO_PEEK_OFF, -1));
+  done(lens.set(copy, IPPROTO_TCP, TCP_REPAIR, 0) && lens.set(copy, SOL_SOCKET, SO_REUSEADDR, 1));
+  done(lens.trace(PTRACE_DETACH, thread, 0L, 0L) == 0);
 }
 
-using Kill = int (*)(pid_t, int);
-
 // What CRIU does to a container with one connection that has moved.
-void kill_copy(const Board& board, const std::string& lens, pid_t thread, const Sockets& sockets) {
-  ::setenv("GODWIT_LENS", lens.c_str(), 1);
-  void* library = ::dlopen((helpers_directory() / "lens.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  const auto trace = reinterpret_cast<Ptrace>(::dlsym(library, "ptrace"));
-  const auto wait = reinterpret_cast<Wait4>(::dlsym(library, "wait4"));
-  const auto set_option = reinterpret_cast<SetOption>(::dlsym(library, "setsockopt"));
-  const auto kill = reinterpret_cast<Kill>(::dlsym(library, "kill"));
-  const int copy = ::dup(sockets.connection.get()), one = 1;
+void kill_copy(const Board& board, const std::string& directory, pid_t thread, const Sockets& sockets) {
+  const Lens lens(directory);
+  const int copy = ::dup(sockets.connection.get());
   int status = 0;
-  const bool well = trace(PTRACE_SEIZE, thread, 0L, 0L) == 0 && trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0 &&
-                    wait(thread, &status, __WALL, nullptr) == thread &&
-                    set_option(copy, IPPROTO_TCP, TCP_REPAIR, &one, sizeof one) == 0 && kill(thread, SIGKILL) == 0;
+  const bool well = lens.trace(PTRACE_SEIZE, thread, 0L, 0L) == 0 &&
+                    lens.trace(PTRACE_INTERRUPT, thread, 0L, 0L) == 0 &&
+                    lens.wait(thread, &status, __WALL, nullptr) == thread &&
+                    lens.set(copy, IPPROTO_TCP, TCP_REPAIR, 1) && lens.kill(thread, SIGKILL) == 0;
   if (!well) board[kFailed] = 1;
 }
 
