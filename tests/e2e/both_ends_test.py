@@ -1,18 +1,7 @@
 """Two containers with connections between them move, one after the other and at the same moment. With a third host:
 tests/faults/three_hosts_test.py. A container that talks to itself: to_itself in sockets_tcp_test.py."""
 
-import contextlib
-
-import pytest
-
-from tests.support.pair import Pair, move, move_both
-
-
-@pytest.fixture
-def pair_on(lab, keep):
-    """pair_on(node of the left one, node of the right one)"""
-    with contextlib.ExitStack() as stack:
-        yield lambda left_node, right_node: Pair(lab, keep, stack, left_node, right_node)
+from tests.support.pair import move, move_both
 
 
 def test_one_after_the_other_they_change_places(lab, pair_on):

@@ -17,6 +17,7 @@ from tests.support import leftovers  # noqa: E402
 from tests.support.conversation import Conversation  # noqa: E402
 from tests.support.lab import CLIENT, Lab  # noqa: E402
 from tests.support.migration import migrate  # noqa: E402
+from tests.support.pair import Pair  # noqa: E402
 
 ECHO_V4, ECHO_V6 = "10.99.2.11", "fd00:99::2:11"
 
@@ -76,6 +77,13 @@ def keep(lab):
 def echo(lab, keep):
     """A container on node1 that answers lines, over IPv4 and IPv6."""
     return keep(containers.start_echo(lab, "node1", address=ECHO_V4, also=[f"{ECHO_V6}/64"]))
+
+
+@pytest.fixture
+def pair_on(lab, keep):
+    """pair_on(node of the left one, node of the right one): two containers with connections between them."""
+    with contextlib.ExitStack() as stack:
+        yield lambda left_node, right_node: Pair(lab, keep, stack, left_node, right_node)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import time
+import types
 
 import pytest
 
@@ -65,64 +66,58 @@ def assert_moves_again(lab, storm, memory):
     memory.assert_right()
 
 
-def test_container_goes_on_without_an_agent(lab, storm):
-    with (Checker(lab, storm) as memory, Freezer(storm.state(lab)["pid"]) as freezer,
-          begin(lab, storm, "node2", options=ROUNDS) as ongoing):
-        ongoing.await_phase("rounds")
-        stop_agent_in_hold(lab, freezer)
-        lab.agent("node1", "kill")
-        freezer.wait(False, LET_GO_WITHIN_S)
-        assert_goes_on(memory)
-        assert lab.agent_ended("node1") and not processes.find("node1", "attacher")
-        lab.agent("node1", "start")
-        assert_moves_again(lab, storm, memory)
-
-
-def test_next_agent_lets_it_go_if_what_held_it_was_killed_too(lab, storm):
-    with (Checker(lab, storm) as memory, Freezer(storm.state(lab)["pid"]) as freezer,
-          begin(lab, storm, "node2", options=ROUNDS) as ongoing):
-        ongoing.await_phase("rounds")
-        stop_agent_in_hold(lab, freezer)
-        (attacher,) = processes.find("node1", "attacher")
-        os.kill(attacher, signal.SIGKILL)
-        lab.agent("node1", "kill")
-        assert freezer.frozen()
-        lab.agent("node1", "start")
-        freezer.wait(False, LET_GO_WITHIN_S)
-        assert_goes_on(memory)
-        assert_moves_again(lab, storm, memory)
-
-
-def test_next_agent_waits_for_what_held_it(lab, storm):
-    """That would thaw it at some time or other, perhaps in the freeze of another migration."""
-    with (Checker(lab, storm) as memory, Freezer(storm.state(lab)["pid"]) as freezer,
-          begin(lab, storm, "node2", options=ROUNDS) as ongoing):
-        ongoing.await_phase("rounds")
-        stop_agent_in_hold(lab, freezer)
-        (attacher,) = processes.find("node1", "attacher")
-        os.kill(attacher, signal.SIGSTOP)
-        lab.agent("node1", "kill")
-        lab.agent("node1", "start")
-        assert any(entry["ongoing"] for entry in migrations(lab, "node1"))
-        again = migrate(lab, storm, "node2")
-        assert "which is not decided" in again.why(), again.why()
-        assert freezer.frozen()
-        os.kill(attacher, signal.SIGCONT)
-        freezer.wait(False, LET_GO_WITHIN_S)
-        assert_goes_on(memory)
-        assert_moves_again(lab, storm, memory)
-
-
-def test_agent_that_hangs_does_not_hold_it_for_ever(lab, storm):
+@pytest.fixture
+def held(lab, storm):
+    """A migration, its source's agent, which stands still in a hold, the freezer, and what checks the memory."""
     with (Checker(lab, storm) as memory, Freezer(storm.state(lab)["pid"]) as freezer,
           begin(lab, storm, "node2", options=ROUNDS) as ongoing):
         ongoing.await_phase("rounds")
         agent = stop_agent_in_hold(lab, freezer)
-        freezer.wait(False, HELD_AT_MOST_S + LET_GO_WITHIN_S)
-        assert_goes_on(memory)
-        os.kill(agent, signal.SIGCONT)
-        assert ongoing.result().report["outcome"] == "rolled_back"
-        assert_moves_again(lab, storm, memory)
+        yield types.SimpleNamespace(ongoing=ongoing, agent=agent, freezer=freezer, memory=memory)
+
+
+def test_container_goes_on_without_an_agent(lab, storm, held):
+    lab.agent("node1", "kill")
+    held.freezer.wait(False, LET_GO_WITHIN_S)
+    assert_goes_on(held.memory)
+    assert lab.agent_ended("node1") and not processes.find("node1", "attacher")
+    lab.agent("node1", "start")
+    assert_moves_again(lab, storm, held.memory)
+
+
+def test_next_agent_lets_it_go_if_what_held_it_was_killed_too(lab, storm, held):
+    (attacher,) = processes.find("node1", "attacher")
+    os.kill(attacher, signal.SIGKILL)
+    lab.agent("node1", "kill")
+    assert held.freezer.frozen()
+    lab.agent("node1", "start")
+    held.freezer.wait(False, LET_GO_WITHIN_S)
+    assert_goes_on(held.memory)
+    assert_moves_again(lab, storm, held.memory)
+
+
+def test_next_agent_waits_for_what_held_it(lab, storm, held):
+    """That would thaw it at some time or other, perhaps in the freeze of another migration."""
+    (attacher,) = processes.find("node1", "attacher")
+    os.kill(attacher, signal.SIGSTOP)
+    lab.agent("node1", "kill")
+    lab.agent("node1", "start")
+    assert any(entry["ongoing"] for entry in migrations(lab, "node1"))
+    again = migrate(lab, storm, "node2")
+    assert "which is not decided" in again.why(), again.why()
+    assert held.freezer.frozen()
+    os.kill(attacher, signal.SIGCONT)
+    held.freezer.wait(False, LET_GO_WITHIN_S)
+    assert_goes_on(held.memory)
+    assert_moves_again(lab, storm, held.memory)
+
+
+def test_agent_that_hangs_does_not_hold_it_for_ever(lab, storm, held):
+    held.freezer.wait(False, HELD_AT_MOST_S + LET_GO_WITHIN_S)
+    assert_goes_on(held.memory)
+    os.kill(held.agent, signal.SIGCONT)
+    assert held.ongoing.result().report["outcome"] == "rolled_back"
+    assert_moves_again(lab, storm, held.memory)
 
 
 def test_migration_without_its_attacher_is_rolled_back(lab, storm):

@@ -5,7 +5,6 @@ A fault lets the migration go on at the moment that suits it; what it forgets, t
 
 import os
 import pathlib
-import signal
 
 from tests.support import container as containers
 from tests.support import processes
@@ -52,20 +51,11 @@ def program(name):
 
 def stop_agent(node, seconds=MOMENT_S):
     def fault(scene):
-        pid = scene.lab.agent_pid(node)
-        os.kill(pid, signal.SIGSTOP)
-        scene.until_end(_continue_agent, pid)
+        let_it_go_on = scene.stop(scene.lab.agent_pid(node))
         scene.go_on()
         pass_time(scene, seconds)
-        os.kill(pid, signal.SIGCONT)
+        let_it_go_on()
     return fault
-
-
-def _continue_agent(pid):
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        pass
 
 
 def pass_time(scene, seconds=MOMENT_S):

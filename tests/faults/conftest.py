@@ -7,7 +7,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-from tests.e2e.conftest import keep, pytest_runtest_makereport, without_agents  # noqa: E402,F401
+from tests.e2e.conftest import keep, pair_on, pytest_runtest_makereport, without_agents  # noqa: E402,F401
 from tests.support import leftovers  # noqa: E402
 from tests.support.lab import CLIENT, Lab  # noqa: E402
 

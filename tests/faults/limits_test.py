@@ -2,8 +2,6 @@
 commit, and the container goes on."""
 
 import contextlib
-import os
-import signal
 import time
 
 import pytest
@@ -141,13 +139,17 @@ def test_step_shorter_than_its_limit_is_waited_for(lab, checker, keep):
     assert_right_on(lab, checker, "node2")
 
 
+def stop_pager(scene):
+    """It has the target's ends of the data connections."""
+    (pager,) = processes.find("node2", "godwit-pager")
+    return scene.stop(pager)
+
+
 @pytest.mark.cleaned_within_s(25)
 def test_data_connection_that_moves_nothing_for_too_long_is_given_up(lab, checker, keep):
     with limited(lab, "node1", "idle_timeout_s = 2"), Scene(lab, checker, "precopy", keep) as scene:
         steps.rounds(scene)
-        (stopped,) = processes.find("node2", "godwit-pager")  # it has them
-        os.kill(stopped, signal.SIGSTOP)
-        scene.until_end(os.kill, stopped, signal.SIGCONT)
+        stop_pager(scene)
         migration = scene.ongoing.result()
     assert_stays(lab, checker, migration, "made no progress for 2 s")
 
@@ -155,11 +157,9 @@ def test_data_connection_that_moves_nothing_for_too_long_is_given_up(lab, checke
 def test_data_connection_that_moves_again_in_time_goes_on(lab, checker, keep):
     with limited(lab, "node1", "idle_timeout_s = 4"), Scene(lab, checker, "precopy", keep) as scene:
         steps.rounds(scene)
-        (stopped,) = processes.find("node2", "godwit-pager")  # it has them
-        os.kill(stopped, signal.SIGSTOP)
-        scene.until_end(os.kill, stopped, signal.SIGCONT)
+        let_it_go_on = stop_pager(scene)
         lab.exec("client", "sleep", "2")  # for so long nothing moves
-        os.kill(stopped, signal.SIGCONT)
+        let_it_go_on()
         assert scene.ongoing.result().migrated, scene.ongoing.result().why()
     assert_right_on(lab, checker, "node2")
 
@@ -200,13 +200,11 @@ def test_answer_to_the_end_is_not_waited_for_any_longer(lab, checker, keep, limi
     """A migration that is given up tells the target, which is silent."""
     with limited(lab, "node1", f"answer_timeout_s = {limit_s}"), Scene(lab, checker, "precopy", keep) as scene:
         steps.rounds(scene)
-        stopped = lab.agent_pid("node2")
-        os.kill(stopped, signal.SIGSTOP)
-        scene.until_end(os.kill, stopped, signal.SIGCONT)
+        let_it_go_on = scene.stop(lab.agent_pid("node2"))
         with takes(limit_s, limit_s + SLACK_S):
             lab.exec("node1", "godwit", "cancel", scene.ongoing.id())
             migration = scene.ongoing.result()
-        os.kill(stopped, signal.SIGCONT)
+        let_it_go_on()
         assert migration.report["outcome"] == "rolled_back", migration.why()
         assert_right_on(lab, checker, "node1")
 

@@ -1,7 +1,9 @@
 """One cell at work: a container, its migration, and what holds the migration in its step while the fault is done."""
 
 import contextlib
+import os
 import pathlib
+import signal
 import time
 
 from tests.support import processes
@@ -37,6 +39,19 @@ class Scene:
     def until_end(self, undo, *arguments):
         """UNDO is called when the cell is over, whatever happens."""
         self._whole.callback(undo, *arguments)
+
+    def stop(self, pid):
+        """The process stands still until the cell is over, or what this returns is called. It may end meanwhile."""
+        pidfd = os.pidfd_open(pid)
+
+        def let_it_go_on():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+
+        self._whole.callback(os.close, pidfd)
+        self._whole.callback(let_it_go_on)
+        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        return let_it_go_on
 
     # --- Holds
 

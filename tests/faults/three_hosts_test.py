@@ -1,18 +1,10 @@
 """Two containers with connections between them move among three hosts; with two: tests/e2e/both_ends_test.py."""
 
-import contextlib
-
 import pytest
 
-from tests.support.pair import Pair, move, move_both
+from tests.support.pair import move, move_both
 
 pytestmark = pytest.mark.fast
-
-
-@pytest.fixture
-def pair_on(lab, keep):
-    with contextlib.ExitStack() as stack:
-        yield lambda left_node, right_node: Pair(lab, keep, stack, left_node, right_node)
 
 
 def test_neighbours_leave_for_different_hosts_at_the_same_moment(lab, pair_on):
