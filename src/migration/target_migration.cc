@@ -284,8 +284,8 @@ Result<> TargetMigration::prepare_memory(uint32_t streams) {
 }
 
 Result<> TargetMigration::prepare_files(const peer::Prepare& prepare) {
-  const std::filesystem::path library = host_.runc.helpers / "mends.so";
-  const bool shared_memory = prepare.shared_memory() && check_lens(library, host_.criu).has_value();
+  preloads_ = check_lens(restore_library(), host_.criu).has_value();
+  const bool shared_memory = prepare.shared_memory() && preloads_;
   if (prepare.tmpfs().empty() && !shared_memory) return {};
   TRY_ASSIGN(files_, FileReceiving::create({.directory = directory() / "tmpfs",
                                             .mounts = {prepare.tmpfs().begin(), prepare.tmpfs().end()},
@@ -396,7 +396,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
   if (receiving_->failed()) return failed("transfer", receiving_->finish().error());
   // Else CRIU reads them from the pack by what is preloaded into it.
-  if (!check_lens(restore_library(), host_.criu))
+  if (!preloads_)
     if (auto unpacked = unpack_connections(directory() / "images"); !unpacked)
       return failed("restore", unpacked.error());
   if (auto set = streams_->set_positions({switch_over.streams().begin(), switch_over.streams().end()}); !set)

@@ -152,6 +152,7 @@ class TargetMigration {
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
   std::shared_ptr<TargetPager> memory_;        // none if memory comes with CRIU's images; set before kPrepared
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
+  bool preloads_ = false;                      // restore_library() into CRIU
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
   std::optional<SocketRestoring> sockets_;     // until they may be used
   std::optional<JournalRecord> journal_;

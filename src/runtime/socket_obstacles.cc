@@ -15,6 +15,8 @@
 #include <optional>
 #include <thread>
 
+#include "runtime/int_option.h"
+
 namespace godwit {
 
 namespace {
@@ -29,13 +31,6 @@ constexpr int kNetlinkGroupsMax = 32;  // that CRIU carries
 
 constexpr auto kLookAgainAfter = 10ms;
 constexpr int kLooks = 50;  // a server whose clients come all the time hardly ever has none waiting
-
-std::optional<int> option(int socket, int level, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  if (::getsockopt(socket, level, name, &value, &length) != 0) return std::nullopt;
-  return value;
-}
 
 bool is_ready(int socket, short events) {
   pollfd asked{.fd = socket, .events = events, .revents = 0};
@@ -126,11 +121,11 @@ bool has_unknown_link(int socket) {
 }
 
 // What waits to be told of its end is lost, and the kernel counts from 0 again.
-bool uses_zero_copy(int socket) { return option(socket, SOL_SOCKET, SO_ZEROCOPY).value_or(0) != 0; }
+bool uses_zero_copy(int socket) { return int_option(socket, SOL_SOCKET, SO_ZEROCOPY).value_or(0) != 0; }
 
 std::string in_inet(int socket) {
-  const int type = option(socket, SOL_SOCKET, SO_TYPE).value_or(0);
-  const int protocol = option(socket, SOL_SOCKET, SO_PROTOCOL).value_or(0);
+  const int type = int_option(socket, SOL_SOCKET, SO_TYPE).value_or(0);
+  const int protocol = int_option(socket, SOL_SOCKET, SO_PROTOCOL).value_or(0);
   if (type == SOCK_RAW) return "";
   if (has_unknown_link(socket)) return "a socket bound to a link-local address and not to a device (SO_BINDTODEVICE)";
   if (uses_zero_copy(socket)) return "a socket that sends without copying (SO_ZEROCOPY)";
@@ -139,8 +134,8 @@ std::string in_inet(int socket) {
       return in_tcp(socket);
     case IPPROTO_UDP:
     case IPPROTO_UDPLITE:
-      if (option(socket, IPPROTO_UDP, UDP_CORK).value_or(0) != 0) return "a corked UDP socket (UDP_CORK)";
-      if (option(socket, IPPROTO_UDP, UDP_ENCAP).value_or(0) != 0) return "a UDP socket of a tunnel (UDP_ENCAP)";
+      if (int_option(socket, IPPROTO_UDP, UDP_CORK).value_or(0) != 0) return "a corked UDP socket (UDP_CORK)";
+      if (int_option(socket, IPPROTO_UDP, UDP_ENCAP).value_or(0) != 0) return "a UDP socket of a tunnel (UDP_ENCAP)";
       return "";
     case IPPROTO_ICMP:
     case IPPROTO_ICMPV6:
@@ -152,7 +147,7 @@ std::string in_inet(int socket) {
 
 // Connections to be accepted are carried, but not what was written into them.
 std::string in_unix(int socket) {
-  if (option(socket, SOL_SOCKET, SO_ACCEPTCONN).value_or(0) == 0) return "";
+  if (int_option(socket, SOL_SOCKET, SO_ACCEPTCONN).value_or(0) == 0) return "";
   if (!lasts([&] { return is_ready(socket, POLLIN); })) return "";
   return "a listening UNIX socket with connections that the program has not accepted";
 }
@@ -173,7 +168,7 @@ std::string in_netlink(int socket) {
 }  // namespace
 
 std::string obstacle_in_socket(int socket) {
-  const auto family = option(socket, SOL_SOCKET, SO_DOMAIN);
+  const auto family = int_option(socket, SOL_SOCKET, SO_DOMAIN);
   if (!family) return "";
   switch (*family) {
     case AF_INET:

@@ -13,6 +13,7 @@
 
 #include "base/scoped_fd.h"
 #include "kernel/netns.h"
+#include "runtime/int_option.h"
 
 namespace godwit {
 
@@ -162,13 +163,6 @@ constexpr Rule kRules[] = {
 constexpr size_t kRuleCount = std::size(kRules);
 static_assert(kRuleCount <= kOptionsPerSocketMax);
 
-std::optional<int> number(int socket, int level, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  if (::getsockopt(socket, level, name, &value, &length) != 0) return std::nullopt;
-  return value;
-}
-
 unsigned kinds_of(const SocketKind& kind) {
   switch (kind.family) {
     case AF_UNIX:
@@ -226,8 +220,8 @@ const Rule* rule_of(const peer::SocketOption& option) {
 }  // namespace
 
 std::optional<SocketKind> kind_of(int socket) {
-  const auto family = number(socket, SOL_SOCKET, SO_DOMAIN);
-  const auto type = number(socket, SOL_SOCKET, SO_TYPE);
+  const auto family = int_option(socket, SOL_SOCKET, SO_DOMAIN);
+  const auto type = int_option(socket, SOL_SOCKET, SO_TYPE);
   if (!family || !type) return std::nullopt;
   SocketKind kind{.family = *family, .type = *type, .protocol = 0, .connection = false};
   if (*type == SOCK_STREAM) {
@@ -235,7 +229,7 @@ std::optional<SocketKind> kind_of(int socket) {
     socklen_t length = sizeof peer;
     kind.connection = *family != AF_UNIX && ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
   } else {
-    kind.protocol = number(socket, SOL_SOCKET, SO_PROTOCOL).value_or(0);
+    kind.protocol = int_option(socket, SOL_SOCKET, SO_PROTOCOL).value_or(0);
   }
   return kind;
 }
@@ -278,7 +272,7 @@ Result<> check_socket_option(const peer::SocketOption& option) {
 
 Result<> set_socket_option(int socket, const peer::SocketOption& option) {
   const Rule* rule = rule_of(option);
-  const int priority = number(socket, SOL_SOCKET, SO_PRIORITY).value_or(0);
+  const int priority = int_option(socket, SOL_SOCKET, SO_PRIORITY).value_or(0);
   if (::setsockopt(socket, rule->level, rule->name, option.value().data(),
                    static_cast<socklen_t>(option.value().size())) != 0)
     return fail_errno(rule->text);

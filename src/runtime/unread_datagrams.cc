@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "runtime/int_option.h"
 
 namespace godwit {
 
@@ -118,10 +119,8 @@ Binding binding_of(int socket) {
   socklen_t length = sizeof address;
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length) == 0) binding.address = address_in(address);
   if (binding.address.find_first_not_of('\0') == std::string::npos) binding.address.clear();
-  int link = 0;
-  length = sizeof link;
-  if (::getsockopt(socket, SOL_SOCKET, 62, &link, &length) == 0 && link > 0)  // SO_BINDTOIFINDEX
-    binding.link = static_cast<uint32_t>(link);
+  const int link = int_option(socket, SOL_SOCKET, 62).value_or(0);  // SO_BINDTOIFINDEX
+  if (link > 0) binding.link = static_cast<uint32_t>(link);
   return binding;
 }
 
@@ -148,12 +147,6 @@ Result<std::optional<Peeked>> peek_next(int socket, std::string& buffer) {
   return peeked;
 }
 
-int option(int socket, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  return ::getsockopt(socket, SOL_SOCKET, name, &value, &length) == 0 ? value : 0;
-}
-
 bool same(const peer::Datagram& a, const peer::Datagram& b) {
   return a.source() == b.source() && a.source_port() == b.source_port() && a.data() == b.data();
 }
@@ -163,8 +156,8 @@ bool same(const peer::Datagram& a, const peer::Datagram& b) {
 UnreadDatagrams::UnreadDatagrams(ScopedFd socket, const peer::SocketState& state)
     : socket_(std::move(socket)),
       list_(state.unread()),
-      room_(option(socket_.get(), SO_RCVBUF)),
-      locks_(option(socket_.get(), kSoBufLock)) {
+      room_(int_option(socket_.get(), SOL_SOCKET, SO_RCVBUF).value_or(0)),
+      locks_(int_option(socket_.get(), SOL_SOCKET, kSoBufLock).value_or(0)) {
   (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kRoomForAll, sizeof kRoomForAll);
 }
 
