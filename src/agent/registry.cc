@@ -4,11 +4,6 @@
 
 namespace godwit {
 
-namespace {
-// Enough for an operator to look back at a day of draining hosts; a few hundred bytes each.
-constexpr size_t kPastMax = 1000;
-}  // namespace
-
 Result<> Registry::check_room() const {
   if (stopping_) return fail("the agent is stopping");
   if (sources_.size() + targets_.size() >= static_cast<size_t>(migrations_max_))
@@ -45,23 +40,16 @@ Result<> Registry::add(const std::string& id, const std::string& container,
 Result<> Registry::add(const std::string& id, std::shared_ptr<TargetMigration> migration) {
   std::lock_guard lock(mutex_);
   TRY(check_room());
-  if (targets_.contains(id) || past_outcomes_.contains(id)) return fail("this migration id has been used");
+  if (targets_.contains(id) || past_.outcome(id)) return fail("this migration id has been used");
   targets_[id] = std::move(migration);
   return {};
-}
-
-void Registry::remember(control::Migration migration) {
-  past_.push_back(std::move(migration));
-  if (past_.size() <= kPastMax) return;
-  past_outcomes_.erase(past_.front().id());
-  past_.pop_front();
 }
 
 void Registry::remove_source(const std::string& id) {
   std::lock_guard lock(mutex_);
   auto found = sources_.find(id);
   if (found == sources_.end()) return;
-  remember(found->second.migration->status());
+  past_.add(found->second.migration->status(), std::nullopt);
   sources_.erase(found);
 }
 
@@ -69,8 +57,7 @@ void Registry::remove_target(const std::string& id) {
   std::lock_guard lock(mutex_);
   auto found = targets_.find(id);
   if (found == targets_.end()) return;
-  past_outcomes_[id] = found->second->outcome();
-  remember(found->second->status());
+  past_.add(found->second->status(), found->second->outcome());
   targets_.erase(found);
 }
 
@@ -83,8 +70,7 @@ Result<std::string> Registry::cancel(const std::string& id) {
   }
   if (unfinished_.contains(id)) return fail("too late: an operator can decide it with godwit resolve");
   if (targets_.contains(id)) return fail("cancel it on its source, " + targets_.at(id)->status().peer());
-  for (const control::Migration& past : past_)
-    if (past.id() == id) return fail("migration " + id + " is over: " + past.outcome());
+  if (auto past = past_.find(id)) return fail("migration " + id + " is over: " + past->outcome());
   return fail("no migration " + id);
 }
 
@@ -115,8 +101,7 @@ void Registry::remove_unfinished(const std::string& id) {
   std::lock_guard lock(mutex_);
   const auto found = unfinished_.find(id);
   if (found == unfinished_.end()) return;
-  if (auto outcome = found->second->outcome()) past_outcomes_[id] = *outcome;
-  remember(found->second->status());
+  past_.add(found->second->status(), found->second->outcome());
   unfinished_.erase(found);
 }
 
@@ -135,8 +120,7 @@ Result<std::string> Registry::resolve(const std::string& id, control::Side side)
   std::lock_guard lock(mutex_);
   if (auto found = sources_.find(id); found != sources_.end()) return found->second.migration->resolve(side);
   if (targets_.contains(id)) return fail("resolve it on its source, " + targets_.at(id)->status().peer());
-  for (const control::Migration& past : past_)
-    if (past.id() == id) return fail("migration " + id + " is over: " + past.outcome());
+  if (auto past = past_.find(id)) return fail("migration " + id + " is over: " + past->outcome());
   return fail("no migration " + id);
 }
 
@@ -149,13 +133,12 @@ std::optional<peer::OutcomeReply> Registry::outcome(const std::string& id) const
   if (auto migration = unfinished(id)) return migration->outcome();
   std::lock_guard lock(mutex_);
   if (auto found = targets_.find(id); found != targets_.end()) return found->second->outcome();
-  if (auto found = past_outcomes_.find(id); found != past_outcomes_.end()) return found->second;
-  return std::nullopt;
+  return past_.outcome(id);
 }
 
 std::vector<control::Migration> Registry::status(const std::string& id) const {
   std::lock_guard lock(mutex_);
-  std::vector<control::Migration> list(past_.begin(), past_.end());
+  std::vector<control::Migration> list = past_.all();
   for (const auto& [key, source] : sources_) list.push_back(source.migration->status());
   for (const auto& [key, target] : targets_) list.push_back(target->status());
   for (const auto& [key, migration] : unfinished_) list.push_back(migration->status());

@@ -1,7 +1,6 @@
 // The migrations of this agent, ongoing and lately over, and the rules about how many and of what.
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -10,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/past_migrations.h"
 #include "base/result.h"
 #include "control.pb.h"
 #include "migration/source_migration.h"
@@ -60,7 +60,6 @@ class Registry {
   // MUTEX_ is held.
   Result<> check_room() const;
   Result<> check_free(const std::string& container) const;
-  void remember(control::Migration migration);
 
   const int migrations_max_;
   mutable std::mutex mutex_;
@@ -68,8 +67,7 @@ class Registry {
   std::map<std::string, Source> sources_;
   std::map<std::string, std::shared_ptr<TargetMigration>> targets_;
   std::map<std::string, std::shared_ptr<UnfinishedMigration>> unfinished_;
-  std::deque<control::Migration> past_;
-  std::map<std::string, peer::OutcomeReply> past_outcomes_;
+  PastMigrations past_;
 };
 
 }  // namespace godwit
