@@ -157,8 +157,14 @@ def quantile(values, part):
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
+def clock_behind_s(stats, now_s):
+    """How far a program's own clock is behind the host's, NOW_S when it said STATS: it stands still while CRIU has it."""
+    return now_s - (stats["from_ms"] + stats["window_ms"]) / 1000
+
+
 def pace_between(stats, from_s, to_s):
-    """Units per second of a workload's timeline, of the steps that lie within the time; None without any."""
+    """Units per second of a workload's timeline, of the steps that lie within the time, by its own clock; None without
+    any."""
     step = stats["step_ms"]
     first = stats["from_ms"] - stats["from_ms"] % step
     chosen = [units for index, units in enumerate(stats["timeline"])
@@ -167,7 +173,7 @@ def pace_between(stats, from_s, to_s):
 
 
 def longest_stall_us(stats, from_s, to_s):
-    """Of the stalls that began and ended within the time."""
+    """Of the stalls that began and ended within the time, by the program's own clock."""
     return max((stall["us"] for stall in stats["stalls"]
                 if stall["at_ms"] >= from_s * 1000 and stall["at_ms"] + stall["us"] / 1000 <= to_s * 1000), default=0)
 

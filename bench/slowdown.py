@@ -14,7 +14,8 @@ from tests.support import table
 from tests.support.checker import Checker
 from tests.support.migration import begin
 
-from .memory_common import GIB, MIB, BenchError, assert_right, longest_stall_us, median, move, other_node, pace_between, start
+from .memory_common import (GIB, MIB, BenchError, assert_right, clock_behind_s, longest_stall_us, median, move, other_node,
+                            pace_between, start)
 
 TITLE = "slowdown of the program"
 WRITERS = {"1 GiB at full speed": {"bytes": GIB, "rate": 0, "check": 0},
@@ -50,18 +51,19 @@ def while_rounds_run(lab, options, name, flags):
     slowdowns, stalls, stalls_before = [], [], []
     with Checker(lab, container) as checker:
         for number in range(1, options.repeat + 1):
-            checker.stats()
+            behind_s = clock_behind_s(checker.stats(), time.monotonic())
             time.sleep(BEFORE_S)
             moved = move(lab, container, options.mode)
             stats = checker.stats()
             if moved.rounds_s is None:
                 raise BenchError(f"mode {options.mode} had no rounds")
-            before = pace_between(stats, moved.began_s - BEFORE_S, moved.began_s)
-            during = pace_between(stats, moved.rounds_s, moved.freeze_s)
+            began_s, rounds_s, freeze_s = (at - behind_s for at in (moved.began_s, moved.rounds_s, moved.freeze_s))
+            before = pace_between(stats, began_s - BEFORE_S, began_s)
+            during = pace_between(stats, rounds_s, freeze_s)
             if during is not None:  # else the rounds took less than a step
                 slowdowns.append(1 - during / before)
-            stalls.append(longest_stall_us(stats, moved.rounds_s, moved.freeze_s) / 1000)
-            stalls_before.append(longest_stall_us(stats, moved.began_s - BEFORE_S, moved.began_s) / 1000)
+            stalls.append(longest_stall_us(stats, rounds_s, freeze_s) / 1000)
+            stalls_before.append(longest_stall_us(stats, began_s - BEFORE_S, began_s) / 1000)
             options.say(f"{number}/{options.repeat} {name}: slowdown "
                         f"{slowdowns[-1] if slowdowns else float('nan'):.1%}, longest stall {stalls[-1]:.1f} ms, "
                         f"before {stalls_before[-1]:.1f} ms")
@@ -118,8 +120,9 @@ def pace_alone(lab, container, still):
         with Checker(lab, container) as checker:
             checker.stats()
             time.sleep(WINDOW_S)
-            now = time.monotonic()
-            return pace_between(checker.stats(), now - WINDOW_S, now)
+            stats = checker.stats()
+            now_s = (stats["from_ms"] + stats["window_ms"]) / 1000
+            return pace_between(stats, now_s - WINDOW_S, now_s)
     finally:
         lab.exec(still.node, "runc", "resume", still.name)
 

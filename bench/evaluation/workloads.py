@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 from tests.support import client as clients
 from tests.support import container as containers
@@ -22,6 +23,7 @@ from tests.support.lab import CLIENT, LabError
 from tests.support.paths import TOOLS
 
 from . import podman, postgresql
+from .own_clock import on_host_clock
 
 # Each container has another address: the last one's is still announced on the LAN for two seconds after its move.
 _ADDRESSES = itertools.cycle(f"10.99.2.{number}" for number in range(80, 240))
@@ -178,6 +180,7 @@ class _Paced(Running):
     def __init__(self, lab, container, processes=1):
         super().__init__(lab, container)
         self._checkers = []
+        self._begun = []
         try:
             for number in range(processes):
                 lab.await_port(container.address, containers.CHECKER_PORT + number)
@@ -187,15 +190,18 @@ class _Paced(Running):
             raise
 
     def begin(self):
-        for checker in self._checkers:
-            self._ask(checker, "stats")
+        self._begun = [self._look(checker) for checker in self._checkers]
 
     def end(self):
-        every = [self._ask(checker, "stats") for checker in self._checkers]
-        first = every[0]["from_ms"] - every[0]["from_ms"] % every[0]["step_ms"]
-        return {"standstill_ms": max(stats["longest_stall_us"] for stats in every) / 1000,
-                "pace": {"unit": every[0]["unit"], "from_s": first / 1000, "step_ms": every[0]["step_ms"],
-                         "values": every[0]["timeline"]}}
+        """The pace is the first process's."""
+        every = [on_host_clock(began_s, ended_s, first, last)
+                 for (began_s, first), (ended_s, last) in zip(self._begun, map(self._look, self._checkers))]
+        return every[0] | {"standstill_ms": max(each["standstill_ms"] for each in every)}
+
+    def _look(self, checker):
+        """When it was, by the host's clock, and the program's "stats"."""
+        stats = self._ask(checker, "stats")
+        return time.monotonic(), stats
 
     def check(self):
         for checker in self._checkers:
