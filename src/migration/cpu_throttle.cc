@@ -15,12 +15,14 @@ constexpr uint32_t kMax = 99;
 
 }  // namespace
 
-void CpuThrottle::watch(pid_t pid) {
+void CpuThrottle::watch(pid_t pid, Attacher& backstop) {
   auto quota = CpuQuota::open(pid);
   if (!quota) return log::debug("no throttling: {}", quota.error().text());
   auto used = quota->used_us();
   if (!used) return log::debug("no throttling: {}", used.error().text());
   quota_ = std::move(*quota);
+  pid_ = pid;
+  backstop_ = &backstop;
   used_before_us_ = *used;
   watched_from_ = Clock::now();
 }
@@ -34,7 +36,12 @@ bool CpuThrottle::step() {
         static_cast<double>(*used - used_before_us_) / 1000 / std::max(1.0, ms_between(watched_from_, Clock::now()));
   }
   percent_ = percent_ == 0 ? kInitial : std::min(percent_ + kIncrement, kMax);
-  auto limited = quota_->limit(cpus_ * (100 - percent_) / 100);
+  return limit();
+}
+
+bool CpuThrottle::limit() {
+  auto limited = limited_ ? Result<>() : backstop_->give_cpu_time_back_at_the_end(pid_);
+  if (limited) limited = quota_->limit(cpus_ * (100 - percent_) / 100);
   if (!limited) log::warn("throttling: {}", limited.error().text());
   limited_ = limited_ || limited.has_value();
   return limited.has_value();

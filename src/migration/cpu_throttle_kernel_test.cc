@@ -10,6 +10,11 @@
 namespace godwit {
 namespace {
 
+std::unique_ptr<Attacher> start_attacher() {
+  const auto programs = std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path();
+  return must(Attacher::start({.program = programs / "libexec" / "attacher"}));
+}
+
 // A process in a cgroup of its own in the hierarchy that limits CPU time.
 class CpuThrottleTest : public testing::Test {
  protected:
@@ -29,6 +34,7 @@ class CpuThrottleTest : public testing::Test {
     });
     ASSERT_TRUE(await([&] { return board_[0] == 1; }));
     before_ = quota();
+    attacher_ = start_attacher();
   }
   void TearDown() override {
     process_.reset();
@@ -46,11 +52,12 @@ class CpuThrottleTest : public testing::Test {
   Board board_;
   std::unique_ptr<TestProcess> process_;
   std::string before_;
+  std::unique_ptr<Attacher> attacher_;
 };
 
 TEST_F(CpuThrottleTest, StepsTakeMoreUntilThereIsNoMoreAndTheEndGivesAllBack) {
   CpuThrottle throttle;
-  throttle.watch(process_->pid());
+  throttle.watch(process_->pid(), *attacher_);
   await_work();
   for (uint32_t percent : {20, 40, 60, 80, 99}) {
     EXPECT_TRUE(throttle.step());
@@ -66,7 +73,7 @@ TEST_F(CpuThrottleTest, StepsTakeMoreUntilThereIsNoMoreAndTheEndGivesAllBack) {
 TEST_F(CpuThrottleTest, ItEndsWithTheObject) {
   {
     CpuThrottle throttle;
-    throttle.watch(process_->pid());
+    throttle.watch(process_->pid(), *attacher_);
     await_work();
     ASSERT_TRUE(throttle.step());
     EXPECT_NE(quota(), before_);
@@ -74,9 +81,33 @@ TEST_F(CpuThrottleTest, ItEndsWithTheObject) {
   EXPECT_EQ(quota(), before_);
 }
 
+TEST_F(CpuThrottleTest, ItEndsWithAProcessThatIsKilled) {
+  TestProcess agent([&] {
+    auto attacher = start_attacher();
+    CpuThrottle throttle;
+    throttle.watch(process_->pid(), *attacher);
+    await_work();
+    if (throttle.step()) board_[2] = 1;
+    ::pause();
+  });
+  ASSERT_TRUE(await([&] { return board_[2] == 1; }));
+  EXPECT_NE(quota(), before_);
+  ASSERT_EQ(::kill(agent.pid(), SIGKILL), 0);
+  EXPECT_TRUE(await([&] { return quota() == before_; }));
+}
+
+TEST_F(CpuThrottleTest, WithoutABackstopNothingIsTaken) {
+  CpuThrottle throttle;
+  throttle.watch(process_->pid(), *attacher_);
+  await_work();
+  ASSERT_EQ(::kill(attacher_->pid(), SIGKILL), 0);
+  EXPECT_FALSE(throttle.step());
+  EXPECT_EQ(quota(), before_);
+}
+
 TEST_F(CpuThrottleTest, AContainerThatEndsIsNoLongerThrottled) {
   CpuThrottle throttle;
-  throttle.watch(process_->pid());
+  throttle.watch(process_->pid(), *attacher_);
   await_work();
   ASSERT_TRUE(throttle.step());
   process_.reset();
@@ -91,7 +122,7 @@ TEST(CpuThrottle, WithoutAContainerThereIsNothingToTake) {
   TestProcess ended([] {});
   const pid_t pid = ended.pid();
   ended.wait();
-  throttle.watch(pid);
+  throttle.watch(pid, *start_attacher());
   EXPECT_FALSE(throttle.step());
   EXPECT_EQ(throttle.percent_max(), 0u);
 }

@@ -107,7 +107,8 @@ Result<> SourceMemory::run_rounds(const std::function<double()>& await_turn) {
                  .rounds_max = options.rounds_max() > 0 ? options.rounds_max() : kRoundsDefault,
                  .ms_max = options.timeout_s() * 1000});
   const Stopwatch total;
-  if (mode_ == control::PRECOPY && options.throttling() == control::THROTTLE) throttle_.watch(settings_.first_process);
+  if (mode_ == control::PRECOPY && options.throttling() == control::THROTTLE)
+    throttle_.watch(settings_.first_process, *settings_.attacher);
   uint64_t pages = 0;
   auto scanned_at = Clock::now();
   TRY_ASSIGN(auto spaces, scan(pages));

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/unix_socket.h"
 #include "kernel/cgroup_freezer.h"
+#include "kernel/cpu_quota.h"
 #include "tracee/remote_userfaultfd.h"
 
 namespace godwit {
@@ -26,11 +27,12 @@ constexpr auto kFreezesWithin = 1s;   // it takes a fraction of a millisecond
 constexpr auto kHoldsWithin = 3s;     // the answer
 constexpr size_t kTextBytesMax = 4096;
 
-enum class Task : int32_t { kAttach, kHold, kLetGo };
+enum class Task : int32_t { kAttach, kHold, kLetGo, kGiveCpuTimeBack };
 
 struct Request {
   Task task = Task::kAttach;
-  int32_t pid = 0, ms = 0;  // of kAttach
+  int32_t pid = 0;  // of kAttach and kGiveCpuTimeBack
+  int32_t ms = 0;   // of kAttach
 };
 // Followed by the error's text, or with the descriptor of kAttach.
 struct Reply {
@@ -139,6 +141,12 @@ Result<> Attacher::let_go() {
   return outcome_of(answer);
 }
 
+Result<> Attacher::give_cpu_time_back_at_the_end(pid_t pid) {
+  std::lock_guard lock(mutex_);
+  if (lost_ || !socket_) return fail("attacher: gone");
+  return outcome_of(ask(socket_.get(), {.task = Task::kGiveCpuTimeBack, .pid = pid}, Clock::now() + kHoldsWithin));
+}
+
 // It may hold and may not. Killed first, so that it does not let go what is frozen later.
 void Attacher::lose_holding() {
   lost_ = true;
@@ -150,21 +158,36 @@ void Attacher::lose_holding() {
 
 namespace {
 
-Done attend_to(const Request& request, const std::filesystem::path& cgroup, std::optional<CgroupFreezer>& held) {
+// What is to be as it was when the agent is gone.
+struct ToUndo {
+  std::optional<CgroupFreezer> held;
+  std::optional<CpuQuota> quota;
+
+  ~ToUndo() {
+    if (quota) (void)quota->restore();
+    if (held) (void)held->thaw();
+  }
+};
+
+Done attend_to(const Request& request, const std::filesystem::path& cgroup, ToUndo& undo) {
   switch (request.task) {
     case Task::kAttach:
       return open_userfaultfd_of(request.pid, Clock::now() + milliseconds(request.ms));
     case Task::kHold: {
       TRY_ASSIGN(CgroupFreezer freezer, CgroupFreezer::open(cgroup));
       TRY(freezer.freeze(Clock::now() + kFreezesWithin));
-      held = std::move(freezer);
+      undo.held = std::move(freezer);
       return ScopedFd();
     }
     case Task::kLetGo:
-      if (!held) return fail("nothing is held");
-      TRY(held->thaw());
-      held.reset();
+      if (!undo.held) return fail("nothing is held");
+      TRY(undo.held->thaw());
+      undo.held.reset();
       return ScopedFd();
+    case Task::kGiveCpuTimeBack: {
+      TRY_ASSIGN(undo.quota, CpuQuota::open(request.pid));
+      return ScopedFd();
+    }
   }
   return fail("an odd request");
 }
@@ -178,14 +201,14 @@ void serve_as_attacher(int socket, const std::filesystem::path& cgroup, millisec
   (void)::prctl(PR_SET_NAME, "godwit-attacher");
   (void)write_attribute("/proc/self/oom_score_adj", "-1000");  // where it may
   if (!send_packet(socket, "ready")) return;
-  std::optional<CgroupFreezer> held;
+  ToUndo undo;
   for (;;) {
-    auto packet = held ? receive_until(socket, Clock::now() + held_at_most) : receive_packet(socket, kTextBytesMax);
+    auto packet =
+        undo.held ? receive_until(socket, Clock::now() + held_at_most) : receive_packet(socket, kTextBytesMax);
     Request request;
-    if (!packet || !parse(packet->bytes, request)) break;
-    if (!reply_with(socket, attend_to(request, cgroup, held))) break;
+    if (!packet || !parse(packet->bytes, request)) return;
+    if (!reply_with(socket, attend_to(request, cgroup, undo))) return;
   }
-  if (held) (void)held->thaw();
 }
 
 }  // namespace godwit

@@ -2,10 +2,10 @@
 // call, or all of a cgroup, for a moment.
 //
 // Who is killed while he has a thread make a system call leaves it with registers that are not its own, and it dies;
-// who is killed while he holds a cgroup frozen leaves it so. So the agent, which can be killed at any moment, has
-// another do it: a program that nobody has a reason to kill, that gets no signal meant for the agent, and that goes on
-// to the end with what it has begun, also if nobody waits for it any more. What it holds goes on as soon as the agent
-// is gone.
+// who is killed while he holds a cgroup frozen, or allows it little CPU time, leaves it so. So the agent, which can be
+// killed at any moment, has another do it: a program that nobody has a reason to kill, that gets no signal meant for
+// the agent, and that goes on to the end with what it has begun, also if nobody waits for it any more. What it holds
+// goes on as soon as the agent is gone, at full speed.
 #pragma once
 
 #include <sys/types.h>
@@ -49,6 +49,9 @@ class Attacher {
   Result<> hold();
   // They run, whatever is returned. An error: perhaps they ran before.
   Result<> let_go();
+
+  // When this process has ended or that one, or at end(), the cgroup of PID may use as much CPU time again as now.
+  Result<> give_cpu_time_back_at_the_end(pid_t pid);
 
   // It has been killed, or has not answered in time: nothing more can be asked of it.
   bool is_lost() const { return lost_; }
