@@ -165,8 +165,10 @@ class Session:
         entry = self._completed(cell, sample.method, cell.conditions["migrations"], usual_s)
         if entry.pop("result") != result:
             raise WorkloadFailed("its result is not that of a run that was not moved")
-        if not entry["migrations_done"]:
-            return {"outcome": "ended_early", "why": f"it ended after {entry['completion_s']:.1f} s, before it could be moved"}
+        done, wanted = entry["migrations_done"], cell.conditions["migrations"]
+        if done < wanted:
+            return {"outcome": "ended_early",
+                    "why": f"it ended after {entry['completion_s']:.1f} s, when it had been moved {done} of {wanted} times"}
         return entry | {"outcome": "completed"}
 
     def _reference(self, cell, runs):

@@ -92,7 +92,7 @@ def _median(samples, measure):
 def failures(results):
     outcomes = {"unavailable": "cannot run here", "skipped": "skipped", "rolled_back": "rolled back", "failed": "failed",
                 "wrong": "failed: the workload was not as it must be", "workload_failed": "the workload failed by itself",
-                "given_up": "given up", "ended_early": "ended before it was moved"}
+                "given_up": "given up", "ended_early": "ended too early"}
     rows = [[results.title(experiment), title_of(method), outcomes.get(outcome, outcome), str(count), why]
             for (experiment, method, outcome, why), count in results.failures().items()]
     return Table("failures", "What did not work, and why", ["experiment", "method", "outcome", "times", "why"], rows)

@@ -249,6 +249,14 @@ def test_a_program_that_ends_before_it_is_moved_does_not_count(programs_world, m
     monkeypatch.setattr(FakeRun, "await_end", lambda *_: True)
     entries = run_programs(["42"] * 5)
     assert [entry["outcome"] for entry in entries] == ["ended_early", "ended_early", "given_up"]
+    assert "when it had been moved 0 of 1 times" in entries[0]["why"]
+
+
+def test_a_program_that_is_moved_less_often_than_it_should_be_does_not_count(programs_world, monkeypatch):
+    monkeypatch.setattr(FakeRun, "await_end", lambda _, until_s: until_s > 5)  # the second move's time
+    entries = run_programs(["42"] * 5, conditions={"migrations": 2, "settle_s": 0.0, "after_s": 0.0})
+    assert [entry["outcome"] for entry in entries] == ["ended_early", "ended_early", "given_up"]
+    assert "when it had been moved 1 of 2 times" in entries[0]["why"]
 
 
 def test_what_takes_how_long_is_estimated_from_the_file_and_how_slow_this_machine_is():
