@@ -8,7 +8,7 @@ help:
 	@echo 'make build     compile godwit, godwitd and what belongs to them (build/default/bin)'
 	@echo 'make demo      move a Redis server between two hosts made on this machine, and back'
 	@echo 'make test      all checks and tests'
-	@echo 'make bench     godwit and others, measured here: an hour and a half, goes on after ^C (BENCH=--quick: ten minutes)'
+	@echo 'make bench     godwit and others, measured here: a hundred minutes, goes on after ^C (BENCH=--quick: ten minutes)'
 	@echo 'make bench-vm  what this kernel cannot do, in an emulated machine with another; goes into the report of bench'
 	@echo 'make lab-up    two hosts on this machine, to try godwit by hand (see tools/lab help)'
 	@echo 'make lab-down  take them away'

@@ -106,14 +106,14 @@ def test_the_file_for_emulated_machines_has_what_other_kernels_can():
                                               *(name for cell in suite.cells for name in cell.varied)}
 
 
-def test_a_full_run_has_ten_repetitions_of_everything_and_takes_an_hour_and_a_half(monkeypatch):
+def test_a_full_run_has_ten_repetitions_of_everything_and_takes_a_hundred_minutes(monkeypatch):
     monkeypatch.setattr(session.machines, "no_room", lambda *_: None)
     suite = experiments.load(ROOT / "bench" / "experiments" / "full.toml")
     assert min(cell.repetitions for cell in suite.cells) >= 10
     capable = {"kernel": "6.1", "netem": True, "soft_dirty": True, "versions": {"podman": "podman"}}
     here = {"kernel": "6.18", "netem": False, "soft_dirty": False, "versions": {"podman": "podman"}}
-    assert plan.Estimate(suite.cells).seconds_left() < 110 * 60
-    assert session.estimate(suite.cells, here).seconds_left() < 90 * 60
+    assert plan.Estimate(suite.cells).seconds_left() < 120 * 60
+    assert session.estimate(suite.cells, here).seconds_left() < 100 * 60
     assert session.estimate(suite.cells, capable).samples_left == plan.Estimate(suite.cells).samples_left
 
 
