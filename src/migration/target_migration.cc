@@ -694,12 +694,12 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::finish(const peer::
 }
 
 // By name each time: a descriptor would keep the namespace, with its ports on the bridge, after its owner has removed
-// it.
+// it. Another one of that name may be there by then, for the container to come back to: it is not here yet.
 void TargetMigration::go_on_announcing() {
-  struct stat ours{};
-  if (::fstat(network_->netns_fd(), &ours) != 0) return;
-  host_.afterwards->start([first = std::move(announcer_), path = *spec_.netns_path, inode = ours.st_ino,
+  if (!announcer_) return;
+  host_.afterwards->start([first = std::move(announcer_), path = *spec_.netns_path,
                            state = network_state_](const std::stop_token& stop) mutable {
+    const uint64_t ours = first->netns_cookie();
     first.reset();  // here, where nobody waits: closing a packet socket takes the kernel milliseconds
     std::mutex mutex;
     std::condition_variable_any wake;
@@ -707,9 +707,11 @@ void TargetMigration::go_on_announcing() {
       std::unique_lock lock(mutex);
       wake.wait_for(lock, stop, kAnnouncementInterval, [] { return false; });
       auto netns = open_netns(path);
-      struct stat now{};
-      if (stop.stop_requested() || !netns || ::fstat(netns->get(), &now) != 0 || now.st_ino != inode) return;
-      if (auto announcer = network::Announcer::open(netns->get(), state)) (void)announcer->repeat(i);
+      if (stop.stop_requested() || !netns) return;
+      auto announcer = network::Announcer::open(netns->get(), state);
+      if (!announcer) continue;
+      if (announcer->netns_cookie() != ours) return;
+      (void)announcer->repeat(i);
     }
   });
 }

@@ -44,6 +44,13 @@ Result<> Announcer::repeat(int number) {
   return send_if([](const Frame& frame) { return frame.advertisement; });
 }
 
+uint64_t Announcer::netns_cookie() const {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  (void)::getsockopt(socket_.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size);
+  return cookie;
+}
+
 Result<> Announcer::send_if(bool (*chosen)(const Frame&)) {
   Result<> verdict;
   for (const Frame& frame : frames_) {

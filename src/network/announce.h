@@ -4,6 +4,7 @@
 // address.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ class Announcer {
 
   // What is to be sent NUMBER seconds after it, 1 to kAnnouncementRepeats.
   Result<> repeat(int number);
+
+  // Of the namespace; no other one has had it or will, while inode numbers are used again at once. 0: before
+  // Linux 5.14.
+  uint64_t netns_cookie() const;
 
   size_t frames() const { return frames_.size(); }
 
