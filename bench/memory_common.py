@@ -157,11 +157,6 @@ def quantile(values, part):
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
-def clock_behind_s(stats, now_s):
-    """How far a program's own clock is behind the host's, NOW_S when it said STATS: it stands still while CRIU has it."""
-    return now_s - (stats["from_ms"] + stats["window_ms"]) / 1000
-
-
 def pace_between(stats, from_s, to_s):
     """Units per second of a workload's timeline, of the steps that lie within the time, by its own clock; None without
     any."""

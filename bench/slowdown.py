@@ -11,11 +11,10 @@ import subprocess
 import time
 
 from tests.support import table
-from tests.support.checker import Checker
+from tests.support.checker import Checker, own_now_s
 from tests.support.migration import begin
 
-from .memory_common import (GIB, MIB, BenchError, assert_right, clock_behind_s, longest_stall_us, median, move, other_node,
-                            pace_between, start)
+from .memory_common import GIB, MIB, BenchError, assert_right, longest_stall_us, median, move, other_node, pace_between, start
 
 TITLE = "slowdown of the program"
 WRITERS = {"1 GiB at full speed": {"bytes": GIB, "rate": 0, "check": 0},
@@ -51,7 +50,8 @@ def while_rounds_run(lab, options, name, flags):
     slowdowns, stalls, stalls_before = [], [], []
     with Checker(lab, container) as checker:
         for number in range(1, options.repeat + 1):
-            behind_s = clock_behind_s(checker.stats(), time.monotonic())
+            stats = checker.stats()
+            behind_s = time.monotonic() - own_now_s(stats)
             time.sleep(BEFORE_S)
             moved = move(lab, container, options.mode)
             stats = checker.stats()
@@ -121,8 +121,7 @@ def pace_alone(lab, container, still):
             checker.stats()
             time.sleep(WINDOW_S)
             stats = checker.stats()
-            now_s = (stats["from_ms"] + stats["window_ms"]) / 1000
-            return pace_between(stats, now_s - WINDOW_S, now_s)
+            return pace_between(stats, own_now_s(stats) - WINDOW_S, own_now_s(stats))
     finally:
         lab.exec(still.node, "runc", "resume", still.name)
 

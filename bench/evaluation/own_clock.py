@@ -3,20 +3,17 @@
 CRIU gives what it restores a time namespace, in which CLOCK_MONOTONIC goes on from where it was in the dump: to the
 program, no time has passed in between."""
 
+from tests.support.checker import own_now_s
+
 
 def on_host_clock(began_s, ended_s, first, last):
     """FIRST and LAST are the answers to "stats" (tests/workloads/timeline.h) that were asked for when the host's clock was
     BEGAN_S and ENDED_S; LAST has what was done in between. Returns standstill_ms and pace, in the host's time."""
     step_s = last["step_ms"] / 1000
-    own_s = (_now_ms(last) - _now_ms(first)) / 1000
-    stopped_s = max(0.0, ended_s - began_s - own_s)
+    stopped_s = max(0.0, ended_s - began_s - (own_now_s(last) - own_now_s(first)))
     return {"standstill_ms": last["longest_stall_us"] / 1000 + stopped_s * 1000,
             "pace": {"unit": last["unit"], "from_s": began_s - last["from_ms"] % last["step_ms"] / 1000,
                      "step_ms": last["step_ms"], "values": _with_pause(last["timeline"], round(stopped_s / step_s))}}
-
-
-def _now_ms(stats):
-    return stats["from_ms"] + stats["window_ms"]
 
 
 def _with_pause(values, steps):

@@ -57,7 +57,7 @@ int run(const std::string& config_path) {
   log::init("godwitd", config->agent.log_level);
   // Otherwise there are eight heaps for each processor, and each keeps what the largest migration that happened to use
   // it needed. Pages do not come from them.
-  if (::mallopt(M_ARENA_MAX, 1) != 1) log::warn("several heaps");
+  if (::mallopt(M_ARENA_MAX, 1) != 1) log::warn("mallopt: the agent's memory will grow with the migrations");
   // Threads inherit the mask: these signals come to sigwait only.
   sigset_t signals;
   sigemptyset(&signals);

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.states import await_settled
 from tests.support import container as containers
 from tests.support.checker import Checker
+from tests.support.freezer import cgroup_paths
 from tests.support.migration import begin, migrate
 
 from .conftest import assert_runs_on
@@ -22,15 +23,13 @@ class CpuQuota:
     """Of the cgroup of a process: v1's cpu.cfs_quota_us and period, v2's cpu.max. None where nothing limits CPU time."""
 
     def __init__(self, pid):
-        lines = [line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        paths = cgroup_paths(pid)
         self._files = []
-        for _, controllers, path in lines:
-            names = controllers.split(",") if controllers else []
-            at = pathlib.Path("/sys/fs/cgroup") / ("cpu" if "cpu" in names else "") / path.lstrip("/")
-            if "cpu" in names:
-                self._files = [at / "cpu.cfs_quota_us", at / "cpu.cfs_period_us"]
-            elif not names and (at / "cpu.max").exists():
-                self._files = [at / "cpu.max"]
+        if "cpu" in paths:
+            at = pathlib.Path("/sys/fs/cgroup/cpu", paths["cpu"])
+            self._files = [at / "cpu.cfs_quota_us", at / "cpu.cfs_period_us"]
+        elif (unified := pathlib.Path("/sys/fs/cgroup", paths.get("", ""), "cpu.max")).exists():
+            self._files = [unified]
 
     def limits(self):
         return [file.read_text().split() for file in self._files]

@@ -5,12 +5,17 @@ import pathlib
 import time
 
 
+def cgroup_paths(pid):
+    """Below each hierarchy's mount, by controller; "" is the unified hierarchy."""
+    lines = [line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    return {name: path.lstrip("/") for _, names, path in lines for name in names.split(",")}
+
+
 class Freezer:
     """Of the cgroup of a process, in the freezer hierarchy or the unified one."""
 
     def __init__(self, pid):
-        lines = [line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-        paths = {controllers: path.lstrip("/") for _, controllers, path in lines}
+        paths = cgroup_paths(pid)
         if "freezer" in paths:
             self._file, self._frozen = f"/sys/fs/cgroup/freezer/{paths['freezer']}/freezer.state", b"FROZEN"
         else:
