@@ -7,9 +7,12 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+
+#include <algorithm>
 
 #include "base/scoped_fd.h"
 #include "base/test_support.h"
@@ -272,6 +275,24 @@ TEST(LastingTracer, DescriptorsAreClosedWhenCriuDies) {
   EXPECT_EQ(::poll(&item, 1, 5000), 1);
   EXPECT_TRUE((item.revents & POLLHUP) != 0);
   expect_counting(board);
+}
+
+// The table is shared from then on, and each time that it grew the kernel would wait for all processors.
+TEST(LastingTracer, TheTableOfDescriptorsHasRoomBeforeItIsShared) {
+  ScopedDirectory lens;
+  Board board;
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const uint64_t room = std::min<uint64_t>(limit.rlim_cur, 1 << 16);
+  TestProcess counter([&] { count(board); });
+  expect_counting(board);
+  TestProcess criu([&] {
+    const Lens library(lens.path());
+    if (library.trace(PTRACE_SEIZE, counter.pid(), 0L, 0L) == 0) board[kSteps] = 1;
+    ::pause();
+  });
+  ASSERT_TRUE(await([&] { return board[kSteps] == 1; }));
+  EXPECT_GE(std::stoull(status_line(criu.pid(), "FDSize")), room);
 }
 
 }  // namespace

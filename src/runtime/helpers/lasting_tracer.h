@@ -20,6 +20,7 @@
 #pragma once
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -30,6 +31,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -361,6 +363,19 @@ inline int work(void*) {
 
 inline void wake(int) {}
 
+// CRIU keeps a descriptor for each connection. When a table of descriptors grows that two processes share, the kernel
+// waits until every processor has passed through a quiet state: 10 ms and more, with each doubling from 64 on (6.18).
+// So it grows while CRIU has it for itself.
+inline void make_room_for_descriptors() {
+  constexpr rlim_t kDescriptors = 1 << 16;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 2) return;
+  const rlim_t last = (limit.rlim_cur < kDescriptors ? limit.rlim_cur : kDescriptors) - 1;
+  const int any = shared.last_open >= 0 ? shared.last_open : STDERR_FILENO;
+  const long copy = raw(SYS_fcntl, any, F_DUPFD_CLOEXEC, static_cast<long>(last));
+  if (copy >= 0) raw(SYS_close, copy);
+}
+
 inline bool start(int agents_socket) {
   constexpr size_t kStackBytes = 256 << 10;
   const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -371,6 +386,7 @@ inline bool start(int agents_socket) {
   shared.criu = getpid();
   shared.last_open = agents_socket;
   shared.cpu = -1;
+  make_room_for_descriptors();
   struct sigaction action{}, before{};
   action.sa_handler = wake;
   if (sigaction(SIGUSR2, &action, &before) != 0) return false;
