@@ -2,7 +2,8 @@
 //
 // As QEMU does it: after each round what the container has written meanwhile is put against the rate at which the
 // last rounds went over the link. If it could be sent within the downtime budget, the switch-over comes. If rounds do
-// not make it smaller, more of them will not either: then it is for the mode to say what happens.
+// not make it smaller, more of them will not either: then it is for the mode to say what happens. Two such rounds tell,
+// or the first, if all that it sent was written again.
 #pragma once
 
 #include <cstdint>
@@ -37,12 +38,16 @@ class StopRule {
   // Of the pages that the last round left, at the rate measured so far.
   double estimated_downtime_ms() const { return estimated_ms_; }
   // After a change that gives rounds another chance (the container has been throttled).
-  void try_again() { stalled_rounds_ = 0; }
+  void try_again() {
+    stalled_rounds_ = 0;
+    helped_ = false;
+  }
 
  private:
   Limits limits_;
   uint32_t rounds_ = 0;
   uint32_t stalled_rounds_ = 0;
+  bool helped_ = false;
   uint64_t dirty_before_ = 0;
   double pages_per_ms_ = 0;
   double estimated_ms_ = 0;

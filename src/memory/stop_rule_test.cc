@@ -38,6 +38,14 @@ TEST(StopRule, GivesUpAfterTwoRoundsThatDidNotHelp) {
   EXPECT_EQ(rule.after_round(round(95'000, 1000, 95'000), 3), Verdict::kNoHelp);
 }
 
+TEST(StopRule, GivesUpAfterTheFirstRoundIfAllOfItWasWrittenAgain) {
+  StopRule all({.downtime_max_ms = 10});
+  EXPECT_EQ(all.after_round(round(100'000, 1000, 99'000), 1), Verdict::kNoHelp);
+  StopRule most({.downtime_max_ms = 10});
+  EXPECT_EQ(most.after_round(round(100'000, 1000, 90'000), 1), Verdict::kNextRound);
+  EXPECT_EQ(most.after_round(round(90'000, 900, 88'000), 2), Verdict::kNoHelp);
+}
+
 TEST(StopRule, OneBadRoundIsForgiven) {
   StopRule rule({.downtime_max_ms = 10});
   EXPECT_EQ(rule.after_round(round(500'000, 5000, 100'000), 1), Verdict::kNextRound);
@@ -53,6 +61,8 @@ TEST(StopRule, ThrottlingGivesRoundsAnotherChance) {
   EXPECT_EQ(rule.after_round(round(100'000, 1000, 100'000), 3), Verdict::kNoHelp);
   rule.try_again();
   EXPECT_EQ(rule.after_round(round(100'000, 1000, 90'000), 4), Verdict::kNextRound);
+  rule.try_again();
+  EXPECT_EQ(rule.after_round(round(90'000, 1000, 89'000), 5), Verdict::kNoHelp);
 }
 
 TEST(StopRule, RoundsAndTimeAreLimited) {
