@@ -1,9 +1,12 @@
 """Many moves of one container back and forth, a client at work: errors, and what has grown on the hosts and in the
 kernel. The modes take turns."""
 
+import contextlib
 import itertools
 import pathlib
+import re
 
+from tests.support import agent_setup
 from tests.support import client as clients
 from tests.support import container as containers
 from tests.support import leftovers, table
@@ -20,6 +23,13 @@ WARM_UP = 40
 
 
 def run(lab, options):
+    with contextlib.ExitStack() as stack:
+        for node in lab.nodes:  # an agent that says what its heap holds before each migration
+            stack.enter_context(agent_setup.configured(lab, node, ("[agent]\n", '[agent]\nlog_level = "debug"\n')))
+        return moves(lab, options)
+
+
+def moves(lab, options):
     container = containers.start_echo(lab, "node1", output=False)
     downtimes, errors = [], []
     with clients.echo_client(lab.prefix(CLIENT), host=container.address) as client:
@@ -47,7 +57,7 @@ def run(lab, options):
 
 
 def _look(lab):
-    return {node: _agent(lab.agent_pid(node)) | _counts(leftovers.snapshot(lab, node)) for node in lab.nodes} | {
+    return {node: _agent(lab.agent_pid(node)) | _heap(lab.agent_log(node)) | _counts(leftovers.snapshot(lab, node)) for node in lab.nodes} | {
         "kernel": _kernel()}
 
 
@@ -60,6 +70,11 @@ def _agent(pid):
     status = dict(line.split(":\t") for line in (process / "status").read_text().splitlines() if ":\t" in line)
     return {"memory_kib": int(status["RssAnon"].split()[0]), "threads": int(status["Threads"]),
             "descriptors": len(list((process / "fd").iterdir()))}
+
+
+def _heap(log):
+    """Before its last migration, when nothing else was under way."""
+    return {"heap_in_use_bytes": int(re.findall(r"heap: (\d+) bytes in use", log)[-1])}
 
 
 def _kernel():
@@ -77,7 +92,7 @@ def _slab_objects(name):
 
 
 def _summary(look):
-    nodes = [f"{node} {each['memory_kib']} KiB, {each['descriptors']} descriptors, {each['threads']} threads"
+    nodes = [f"{node} {each['memory_kib']} KiB, {each['heap_in_use_bytes']} bytes of heap, {each['descriptors']} descriptors, {each['threads']} threads"
              for node, each in look.items() if node != "kernel"]
     return "; ".join(nodes)
 

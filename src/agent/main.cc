@@ -1,6 +1,5 @@
 // godwitd, the agent: godwitd(8).
 
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -14,6 +13,7 @@
 
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "agent/heap.h"
 #include "base/log.h"
 
 namespace {
@@ -55,9 +55,7 @@ int run(const std::string& config_path) {
     return 2;
   }
   log::init("godwitd", config->agent.log_level);
-  // Otherwise there are eight heaps for each processor, and each keeps what the largest migration that happened to use
-  // it needed. Pages do not come from them.
-  if (::mallopt(M_ARENA_MAX, 1) != 1) log::warn("mallopt: the agent's memory will grow with the migrations");
+  take_heap();
   // Threads inherit the mask: these signals come to sigwait only.
   sigset_t signals;
   sigemptyset(&signals);

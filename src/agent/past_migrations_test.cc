@@ -39,5 +39,34 @@ TEST(PastMigrations, TheOldestAreForgotten) {
   EXPECT_EQ(past.all().back().id(), "1499");
 }
 
+TEST(PastMigrations, LongOnesPushMoreOut) {
+  PastMigrations past;
+  peer::OutcomeReply lost;
+  lost.set_outcome(peer::OutcomeReply::LOST);
+  size_t kept = 0;
+  const auto length = [](size_t number) { return number * 7919 % 50'000; };
+  for (size_t number = 0; number < 500; ++number) {
+    lost.set_detail(std::string(length(number), 'x'));
+    past.add(status(std::to_string(number), "lost"), lost);
+    const auto all = past.all();
+    kept = all.size();
+    for (size_t back = 0; back < kept; ++back) {
+      const std::string id = std::to_string(number - back);
+      ASSERT_EQ(all[kept - 1 - back].id(), id);
+      ASSERT_EQ(past.outcome(id).value().detail(), std::string(length(number - back), 'x'));
+    }
+  }
+  EXPECT_GT(kept, 20u);
+  EXPECT_LT(kept, 200u);
+}
+
+TEST(PastMigrations, WhatIsTooLongIsNotRememberedAndForgetsNothing) {
+  PastMigrations past;
+  past.add(status("one", "migrated"), std::nullopt);
+  past.add(status("two", std::string(4 << 20, 'x')), std::nullopt);
+  EXPECT_TRUE(past.find("one"));
+  EXPECT_FALSE(past.find("two"));
+}
+
 }  // namespace
 }  // namespace godwit

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "agent/heap.h"
+
 namespace godwit {
 
 Result<> Registry::check_room() const {
@@ -33,6 +35,7 @@ Result<> Registry::add(const std::string& id, const std::string& container,
   std::lock_guard lock(mutex_);
   TRY(check_room());
   TRY(check_free(container));
+  log_heap();
   sources_[id] = {container, std::move(migration)};
   return {};
 }
@@ -41,6 +44,7 @@ Result<> Registry::add(const std::string& id, std::shared_ptr<TargetMigration> m
   std::lock_guard lock(mutex_);
   TRY(check_room());
   if (targets_.contains(id) || past_.outcome(id)) return fail("this migration id has been used");
+  log_heap();
   targets_[id] = std::move(migration);
   return {};
 }
