@@ -30,12 +30,16 @@ tracepoint:raw_syscalls:sys_enter /comm == "criu"/ {
   @parent[pid] = curtask->real_parent->tgid;
 }
 tracepoint:raw_syscalls:sys_exit /comm == "criu" && @entered[tid]/ {
-  @calls[pid, args.id] = stats(nsecs - @entered[tid]);
+  @calls[pid, args->id] = stats(nsecs - @entered[tid]);
   @left[tid] = nsecs;
   delete(@entered[tid]);
 }
 END { clear(@left); clear(@entered); }
 """
+# bpftrace finds tracepoints in a mounted tracefs; not every machine has one.
+TRACEFS = "/sys/kernel/tracing"
+WITH_TRACEFS = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                f'mountpoint -q {TRACEFS} || mount -t tracefs tracefs {TRACEFS}; exec "$@"', "sh"]
 DUMPS, RESTORES = "dump", "restore"
 
 
@@ -66,8 +70,9 @@ def watch(lab, container):
 
 class Watch:
     def __init__(self):
-        self._process = subprocess.Popen(["bpftrace", "-q", "-f", "json", "-e", "BEGIN { printf(\"begun\\n\"); }" + PROGRAM],
-                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [*WITH_TRACEFS, "bpftrace", "-q", "-f", "json", "-e", "BEGIN { printf(\"begun\\n\"); }" + PROGRAM],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for line in self._process.stdout:
             if "begun" in line:
                 break
@@ -88,6 +93,8 @@ class Watch:
             raise BenchError(f"bpftrace: {said.strip()}")
         maps = {}
         for line in out.splitlines():
+            if not line.startswith("{"):  # empty ones, from bpftrace 0.17
+                continue
             entry = json.loads(line)
             if entry["type"] in ("map", "stats"):
                 maps.update(entry["data"])

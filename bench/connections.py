@@ -1,18 +1,21 @@
-"""What clients see of a move: the longest wait beyond the downtime, with few and many connections and with streams;
-what a packet capture at the client has of retransmissions and resets; what ten thousand connections cost, here and where
-runC and CRIU are driven by a script."""
+"""What clients see of a move: the longest wait beyond the downtime, beside that of a mere pause as long, with few and
+many connections and with streams; what a packet capture at the client has of retransmissions and resets; what ten
+thousand connections cost, here and where runC and CRIU are driven by a script."""
 
 import contextlib
 import dataclasses
 import itertools
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
+import time
 
 from tests.support import client as clients
 from tests.support import container as containers
 from tests.support import table
+from tests.support.freezer import stand_still
 from tests.support.lab import CLIENT
 from tests.support.migration import migrate
 from tests.support.paths import workload
@@ -30,10 +33,9 @@ STREAM_PORT = 7009
 _ADDRESSES = (f"10.99.2.{number}" for number in itertools.count(100))
 PHASES = ["freeze", "dump", "transfer", "restore", "resume"]
 # What tshark finds in the client's capture. Keep-alives and window probes are not among them.
-FOUND = {
-    "retransmissions": "tcp.analysis.retransmission || tcp.analysis.fast_retransmission",
-    "resets": "tcp.flags.reset == 1",
-}
+RETRANSMISSION = "tcp.analysis.retransmission || tcp.analysis.fast_retransmission"
+RESET = "tcp.flags.reset == 1"
+CATCHES_UP_S = 0.3
 
 
 @dataclasses.dataclass
@@ -57,7 +59,7 @@ def cases(moves):
 
 
 def measured(lab, case, options):
-    gaps, downtimes = [], []
+    gaps, downtimes, beside = [], [], []
     with contextlib.ExitStack() as stack:
         container, client = case.start(lab, stack)
         capture = stack.enter_context(Capture(lab, container.address))
@@ -66,15 +68,21 @@ def measured(lab, case, options):
             report = moved(lab, container)
             during = client.mark("during")
             client.mark("after")
+            # The same for a container that only stands still for as long: what the client then has to catch up with.
+            paused_ms = stand_still(container.state(lab)["pid"], report["downtime_ms"])
+            time.sleep(CATCHES_UP_S)
+            beside.append(client.mark("pause")["max_latency_ms"] - paused_ms)
             gaps.append(during["max_latency_ms"] - report["downtime_ms"])
             downtimes.append(report["downtime_ms"])
             options.say(f"{case.name}: {number + 1}/{case.moves}: downtime {downtimes[-1]:.1f} ms, client gap "
                         f"{during['max_latency_ms']:.1f} ms")
         if case.finish:
             client.demand(case.finish)
-        seen = capture.end()
+        capture.end()
         client.stop()
-    return {"name": case.name, "moves": case.moves, "gap_minus_downtime_ms": gaps, "downtime_ms": downtimes, **seen}
+        seen = capture.found()
+    return {"name": case.name, "moves": case.moves, "gap_minus_downtime_ms": gaps, "downtime_ms": downtimes,
+            "gap_minus_pause_ms": beside, **seen}
 
 
 def with_idle(lab, idle, moves, options):
@@ -155,6 +163,7 @@ class Capture:
         self._process = lab.popen(CLIENT, "tcpdump", "-i", "eth0", "-s", "100", "-B", "65536", "-Z", "root", "-w",
                                   str(self._file), "host", address, stderr=subprocess.PIPE, text=True)
         self._process.stderr.readline()  # "listening on …"
+        self._said = ""
 
     def __enter__(self):
         return self
@@ -164,22 +173,25 @@ class Capture:
         self._directory.cleanup()
 
     def end(self):
-        """How many packets there were, and how many of each kind in FOUND."""
-        said = self._stop()
-        if "\n0 packets dropped by kernel" not in said:
-            raise BenchError(f"the capture is not complete: {said}")
-        return {"packets": self._count("tcp"), **{name: self._count(filter_) for name, filter_ in FOUND.items()}}
+        self._said = self._stop()
+
+    def found(self):
+        """How many packets there were, and how many of them were sent again and resets. After end()."""
+        if "\n0 packets dropped by kernel" not in self._said:
+            raise BenchError(f"the capture is not complete: {self._said}")
+        # Once through it for both: some minutes for a stream.
+        found = subprocess.run(["tshark", "-r", str(self._file), "-Y", f"{RETRANSMISSION} || {RESET}", "-T", "fields",
+                                "-e", "tcp.flags.reset"], capture_output=True, text=True, check=True,
+                               stdin=subprocess.DEVNULL)
+        resets = [line in ("1", "True") for line in found.stdout.split()]
+        return {"packets": int(re.search(r"(\d+) packets? captured", self._said)[1]),
+                "retransmissions": resets.count(False), "resets": resets.count(True)}
 
     def _stop(self):
         if self._process.poll() is not None:
             return ""
         self._process.send_signal(signal.SIGINT)
         return self._process.communicate()[1]
-
-    def _count(self, filter_):
-        found = subprocess.run(["tshark", "-r", str(self._file), "-Y", filter_, "-T", "fields", "-e", "frame.number"],
-                               capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
-        return len(found.stdout.splitlines())
 
 
 def per_thousand(measurements, value):
@@ -192,10 +204,11 @@ def per_thousand(measurements, value):
 
 
 def show(result):
-    rows = [[case["name"], table.ms(median(case["downtime_ms"])), table.ms(median(case["gap_minus_downtime_ms"])),
-             table.ms(quantile(case["gap_minus_downtime_ms"], 0.99)), str(case["retransmissions"]),
-             str(case["resets"]), str(case["moves"])] for case in result["cases"]]
-    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "sent again", "resets", "moves"])
+    rows = [[case["name"], table.ms(median(case["downtime_ms"])), *middle_and_tail(case["gap_minus_downtime_ms"]),
+             *middle_and_tail(case["gap_minus_pause_ms"]), str(case["retransmissions"]), str(case["resets"]),
+             str(case["moves"])] for case in result["cases"]]
+    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "gap − pause", "p99", "sent again", "resets",
+                               "moves"])
     text += "  targets: gap − downtime ≤ 5 ms, p99 ≤ 15 ms; nothing sent again where the link is idle; no resets\n\n"
     idle = result["idle"]
     rows = [[f"{measurement['idle']:,}", f"{measurement['alive']:,}", table.ms(measurement["downtime_ms"]),
@@ -207,6 +220,10 @@ def show(result):
                  as_ms(per_thousand(alone, lambda each: each["alone"]) if len(alone) > 1 else None)])
     return text + table.render(rows, ["idle", "alive", "downtime", *PHASES, "a script's"]) + \
         "  target: ≤ 5 ms per 1,000, or what of it is CRIU's"
+
+
+def middle_and_tail(values):
+    return table.ms(median(values)), table.ms(quantile(values, 0.99))
 
 
 def as_ms(value):

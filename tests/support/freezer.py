@@ -11,6 +11,22 @@ def cgroup_paths(pid):
     return {name: path.lstrip("/") for _, names, path in lines for name in names.split(",")}
 
 
+def stand_still(pid, ms):
+    """The container of a process does, for about so long; how long it was, in ms."""
+    paths = cgroup_paths(pid)
+    if "freezer" in paths:
+        file, frozen, thawed = f"/sys/fs/cgroup/freezer/{paths['freezer']}/freezer.state", "FROZEN", "THAWED"
+    else:
+        file, frozen, thawed = f"/sys/fs/cgroup/{paths['']}/cgroup.freeze", "1", "0"
+    began = time.monotonic()
+    pathlib.Path(file).write_text(frozen)
+    try:
+        time.sleep(ms / 1000)
+    finally:
+        pathlib.Path(file).write_text(thawed)
+    return (time.monotonic() - began) * 1000
+
+
 class Freezer:
     """Of the cgroup of a process, in the freezer hierarchy or the unified one."""
 
