@@ -1,9 +1,12 @@
 #include "base/unix_socket.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace godwit {
@@ -16,6 +19,21 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   if (path.native().size() >= sizeof address.sun_path) return fail("socket path too long: " + path.string());
   std::memcpy(address.sun_path, path.c_str(), path.native().size());
   return address;
+}
+
+// When there is a packet: a size that it does not exceed. Most are much shorter than they may be, and fresh memory of the
+// longest size for each would cost more than all else here.
+Result<size_t> await_packet(int socket, size_t bytes_max) {
+  char first;
+  ssize_t got;
+  do {
+    got = ::recv(socket, &first, 1, MSG_PEEK);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return fail_errno("receive packet");
+  if (got == 0) return fail_errno("receive packet", ECONNRESET);
+  int waiting = 0;
+  if (::ioctl(socket, SIOCINQ, &waiting) != 0) return fail_errno("SIOCINQ");
+  return std::clamp<size_t>(static_cast<size_t>(waiting), 1, bytes_max);
 }
 
 }  // namespace
@@ -65,7 +83,8 @@ Result<> send_packet(int socket, std::string_view bytes, const std::vector<int>&
 
 Result<Packet> receive_packet(int socket, size_t bytes_max) {
   Packet packet;
-  packet.bytes.resize(bytes_max);
+  TRY_ASSIGN(const size_t size, await_packet(socket, bytes_max));
+  packet.bytes.resize(size);
   iovec part{packet.bytes.data(), packet.bytes.size()};
   msghdr message{};
   message.msg_iov = &part;

@@ -24,6 +24,7 @@
 #include "network/remove.h"
 #include "runtime/criu_log.h"
 #include "runtime/lens_files.h"
+#include "runtime/socket_locks.h"
 #include "runtime/socket_states.h"
 #include "runtime/streams.h"
 #include "runtime/tcp_repair.h"
@@ -434,11 +435,28 @@ Step<> SourceMigration::check_criu() {
 
 // --- Rounds: memory goes while the container runs ---------------------------------------------------------
 
+// Without locks on sockets, the lens answers for them. One that comes later is found beside the dump.
+Result<> SourceMigration::look_for_socket_locks() {
+  if (!memory_) return {};
+  TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(facts_.container.freezer_cgroup));
+  TRY_ASSIGN(const bool locked, have_locked_sockets(processes));
+  if (locked) return {};
+  sockets_were_unlocked_ = true;
+  return write_lens_unlocked_sockets(work_->path() / "lens");
+}
+
+Result<> SourceMigration::check_socket_locks(const std::vector<pid_t>& processes) {
+  if (!sockets_were_unlocked_) return {};
+  TRY_ASSIGN(const bool locked, have_locked_sockets(processes));
+  return locked ? fail("it locked a socket (flock) just before it was frozen; try again") : Result<>();
+}
+
 Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
   if (!memory_ && !files_) return {};
   begin_phase("rounds", "sending memory while the container runs");
   const bool files_first = files_ && request_.options.mode() != control::COLD;
-  auto done = files_first ? files_->send_first() : Result<>();
+  auto done = look_for_socket_locks();
+  if (files_first && done) done = files_->send_first();
   if (files_first && done) files_->begin_rounds();
   if (files_ && !files_first) files_->look();
   if (memory_ && done)
@@ -509,7 +527,8 @@ Step<> SourceMigration::dump_and_transfer() {
   auto sockets = std::async(std::launch::async, [this, &netns]() -> Result<> {
     TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(facts_.container.freezer_cgroup));
     TRY_ASSIGN(const auto states, read_socket_states(processes, netns->get(), facts_.network));
-    return write_socket_states(states, work_->path() / "images");
+    TRY(write_socket_states(states, work_->path() / "images"));
+    return check_socket_locks(processes);
   });
   auto streams = find_streams(facts_.container.pid, facts_.spec.terminal);
   if (streams) facts_.streams = std::move(*streams);

@@ -81,6 +81,8 @@ class SourceMigration {
   Step<> rounds(std::optional<Turns::Turn>& turn);
   Step<> freeze();
   Result<> leave_bridge();
+  Result<> look_for_socket_locks();
+  Result<> check_socket_locks(const std::vector<pid_t>& processes);
   Result<> watch_socket_dump();
   Step<> dump_and_transfer();
   Step<> restore_there();
@@ -155,6 +157,7 @@ class SourceMigration {
   Clock::time_point frozen_at_;
   std::atomic<bool> switching_over_ = false;  // frozen, or about to be
   std::future<void> silence_;                 // of what the container sends, once it is frozen
+  bool sockets_were_unlocked_ = false;        // before the freeze
   std::unique_ptr<SocketDumpWatch> socket_dump_;
   std::once_flag left_bridge_once_;
   Result<> left_bridge_;

@@ -358,6 +358,7 @@ TEST_F(LensCalls, TheFdinfoOfDescriptorsIsWhatTheKernelSays) {
   }
   const TestProcess process([] { ::pause(); });
   own({});
+  must(write_lens_unlocked_sockets(directory_.path()));
   const std::string directory = "/proc/" + std::to_string(process.pid());
   const ScopedFd proc = must(open_file(directory, O_PATH | O_DIRECTORY));
   const ScopedFd self = must(open_file("/proc/self", O_PATH | O_DIRECTORY));

@@ -55,6 +55,10 @@ Result<> write_lens_objects(const std::filesystem::path& directory,
                     {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(uint64_t)});
 }
 
+Result<> write_lens_unlocked_sockets(const std::filesystem::path& directory) {
+  return write_file(directory / "unlocked_sockets", "");
+}
+
 Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu) {
   constexpr size_t kHeadBytes = 65536;  // program headers follow the ELF header at once
   if (!std::filesystem::exists(library)) return fail(library.string() + " is missing");

@@ -29,6 +29,9 @@ Result<> write_lens(const std::filesystem::path& directory, pid_t pid, const Pag
 Result<> write_lens_objects(const std::filesystem::path& directory,
                             const std::vector<std::pair<uint64_t, uint64_t>>& objects);
 
+// Before CRIU looks at any socket: there is no lock on one (socket_locks.h), so the lens may answer for them.
+Result<> write_lens_unlocked_sockets(const std::filesystem::path& directory);
+
 // An error says why CRIU cannot be kept from dumping memory: no library, a static or a set-user-id program.
 Result<> check_lens(const std::filesystem::path& library, const std::filesystem::path& criu);
 

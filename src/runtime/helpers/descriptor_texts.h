@@ -9,8 +9,8 @@
 // those three values, and the lens once (epoll_targets.h). The kernel makes it once here.
 //
 // That CRIU's steps are these and in this order is seen at the first socket: its real fdinfo must have the inode of
-// the copy. Otherwise, on kernels that do not tell it (before 5.14), or if there is a lock on any socket, which fdinfo
-// would tell, nothing is answered here.
+// the copy. Otherwise, on kernels that do not tell it (before 5.14), or unless the agent has found that there is no lock
+// on any socket, which fdinfo would tell ($GODWIT_LENS/unlocked_sockets), nothing is answered here.
 //
 // Plain C, as lens.cc.
 #pragma once
@@ -89,6 +89,8 @@ struct SocketText {
 };
 SocketText socket_text;
 
+bool sockets_are_unlocked = false;  // so the agent says
+
 // Sockets of the process that CRIU looks at.
 struct KnownSocket {
   uint64_t inode, device;
@@ -157,24 +159,13 @@ const KnownSocket* known_socket(int pid, uint64_t fd) {
   return &known_sockets.by_descriptor[fd];
 }
 
-// Whether any socket has a lock (flock), by lines such as "1: FLOCK  ADVISORY  WRITE 708 00:08:12345 0 EOF".
-bool sockets_have_locks(uint64_t device) {
-  size_t size = 0;
-  char* text = read_file_at(AT_FDCWD, "/proc/locks", &size);
-  if (text == nullptr) return true;
-  char place[32];
-  snprintf(place, sizeof place, " %02x:%02x:", major(device), minor(device));
-  const bool found = strstr(text, place) != nullptr;
-  free(text);
-  return found;
-}
-
 // The first socket: is all as this file's head says? TEXT is its fdinfo.
 void learn_socket_text(const char* text) {
   uint64_t inode = 0, position = 1;
   socket_text.state = SocketText::kUnfit;
   if (!line_value(text, "ino:", 10, &inode) || inode != seen.inode || !line_value(text, "pos:", 10, &position) ||
-      position != 0 || !line_value(text, "mnt_id:", 10, &socket_text.mount) || sockets_have_locks(seen.device))
+      position != 0 || !line_value(text, "mnt_id:", 10, &socket_text.mount) ||
+      !sockets_are_unlocked)
     return;
   socket_text.state = SocketText::kKnown;
 }

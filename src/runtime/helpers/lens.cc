@@ -241,6 +241,12 @@ bool is_guard_search(const ScanArg* arg) {
          arg->flags == 0 && arg->vec_len > 0;
 }
 
+bool is_told(const char* name) {
+  char path[sizeof directory + 64];
+  snprintf(path, sizeof path, "%s/%s", directory, name);
+  return syscall(SYS_access, path, F_OK) == 0;
+}
+
 bool is_known_unguarded(int pid) {
   const int fd = open_beside(pid, "unguarded");
   if (fd >= 0) close(fd);
@@ -275,6 +281,7 @@ int open_fdinfo(int directory_fd, const char* path) {
   if (proc_directory.fd != directory_fd) {
     const int pid = pid_of(directory_fd, "");
     if (pid == 0) return -1;
+    sockets_are_unlocked = is_told("unlocked_sockets");
     proc_directory = {directory_fd, pid == static_cast<int>(getpid()) ? 0 : pid};
   }
   return open_descriptor_text(directory_fd, path, proc_directory.pid, static_cast<uint32_t>(number));
