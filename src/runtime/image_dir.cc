@@ -35,21 +35,21 @@ bool is_connection_file(const std::string& name) { return name.starts_with("tcp-
 
 Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<bool>& cancelled, int wake) {
   buffer_.resize(kChunk);
-  ScopedFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  if (!watch) return fail_errno("inotify");
-  if (::inotify_add_watch(watch.get(), directory_.c_str(), IN_CREATE | IN_CLOSE_WRITE) < 0)
+  watch_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!watch_) return fail_errno("inotify");
+  if (::inotify_add_watch(watch_.get(), directory_.c_str(), IN_CREATE | IN_CLOSE_WRITE) < 0)
     return fail_errno("inotify " + directory_.string());
-  TRY(find_pages_files(watch.get()));
+  TRY(find_pages_files());
   for (;;) {
     if (cancelled) return fail("cancelled");
     const bool last = dumped;  // read before the files: nothing is written after it
-    TRY_ASSIGN(const bool new_files, read_events(watch.get()));
-    if (new_files || last) TRY(find_pages_files(watch.get()));
+    TRY_ASSIGN(const bool new_files, read_events());
+    if (new_files || last) TRY(find_pages_files());
     if (last && !small_files_sent_) TRY(send_small_files());
     TRY_ASSIGN(bool sent, send_new_pages());
     if (sent) continue;
     if (last) break;
-    pollfd items[2] = {{watch.get(), POLLIN, 0}, {wake, POLLIN, 0}};
+    pollfd items[2] = {{watch_.get(), POLLIN, 0}, {wake, POLLIN, 0}};
     ::poll(items, 2, -1);
   }
   for (auto& [name, file] : pages_) TRY(sink_.end(file.number, file.sent));
@@ -57,10 +57,10 @@ Result<> ImageReader::run(const std::atomic<bool>& dumped, const std::atomic<boo
 }
 
 // Sends the connections that CRIU is done with. True if there may be pages files that are not known yet.
-Result<bool> ImageReader::read_events(int watch) {
+Result<bool> ImageReader::read_events() {
   bool new_files = false;
   alignas(inotify_event) char events[16384];
-  for (ssize_t got; (got = ::read(watch, events, sizeof events)) > 0;) {
+  for (ssize_t got; (got = ::read(watch_.get(), events, sizeof events)) > 0;) {
     for (ssize_t at = 0; at < got;) {
       const auto* event = reinterpret_cast<const inotify_event*>(events + at);
       at += static_cast<ssize_t>(sizeof *event + event->len);
@@ -75,13 +75,13 @@ Result<bool> ImageReader::read_events(int watch) {
   return new_files;
 }
 
-Result<> ImageReader::find_pages_files(int watch) {
+Result<> ImageReader::find_pages_files() {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename().string();
     if (!is_pages_file(name) || pages_.contains(name)) continue;
     TRY_ASSIGN(ScopedFd fd, open_file(entry.path(), O_RDWR));
-    if (::inotify_add_watch(watch, entry.path().c_str(), IN_MODIFY) < 0) return fail_errno("inotify " + name);
+    if (::inotify_add_watch(watch_.get(), entry.path().c_str(), IN_MODIFY) < 0) return fail_errno("inotify " + name);
     const uint32_t number = next_file_++;
     TRY(sink_.begin(number, name));
     pages_.emplace(name, PagesFile{std::move(fd), number});

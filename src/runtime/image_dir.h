@@ -48,15 +48,16 @@ class ImageReader {
     uint32_t number;
     uint64_t sent = 0;
   };
-  Result<bool> read_events(int watch);
+  Result<bool> read_events();
   Result<bool> send_new_pages();
-  Result<> find_pages_files(int watch);
+  Result<> find_pages_files();
   Result<uint64_t> send_growth(PagesFile& file);
   Result<> send_small_files();
   Result<> send_whole(const std::filesystem::path& path);
 
   std::filesystem::path directory_;
   ImageSink& sink_;
+  ScopedFd watch_;  // not closed by run(): the kernel takes up to 15 ms for that
   std::map<std::string, PagesFile> pages_;
   std::set<std::string> sent_early_;  // small files that were complete while CRIU was still dumping
   std::string buffer_;                // of small files
