@@ -12,7 +12,8 @@ namespace godwit {
 
 namespace {
 
-// What lies in it with one migration under way is 6 MiB at most, and 2 MiB more for the next. Pages do not come from it.
+// What lies in it with one migration under way is 6 MiB at most, and 2 MiB more for the next. Pages do not come from
+// it.
 constexpr int kHeapBytes = 8 << 20;
 
 void set(int parameter, int value, const char* name) {

@@ -21,8 +21,8 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   return address;
 }
 
-// When there is a packet: a size that it does not exceed. Most are much shorter than they may be, and fresh memory of the
-// longest size for each would cost more than all else here.
+// When there is a packet: a size that it does not exceed. Most are much shorter than they may be, and fresh memory of
+// the longest size for each would cost more than all else here.
 Result<size_t> await_packet(int socket, size_t bytes_max) {
   char first;
   ssize_t got;

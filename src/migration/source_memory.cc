@@ -16,8 +16,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// As much goes while CRIU works, so rounds would only cost time (auto): 4 MiB made no difference to the downtime, 16 MiB
-// 25 ms and 30 MiB 60 ms, on two processors and a link that is not the limit.
+// As much goes while CRIU works, so rounds would only cost time (auto): 4 MiB made no difference to the downtime, 16
+// MiB 25 ms and 30 MiB 60 ms, on two processors and a link that is not the limit.
 constexpr uint64_t kTooSmallForRounds = uint64_t{4} << 20;
 constexpr uint32_t kStreamsMax = 16;
 constexpr double kDowntimeMsDefault = 50;

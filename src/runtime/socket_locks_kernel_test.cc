@@ -1,5 +1,3 @@
-#include "runtime/socket_locks.h"
-
 #include <gtest/gtest.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -8,6 +6,7 @@
 
 #include "base/scoped_fd.h"
 #include "base/test_support.h"
+#include "runtime/socket_locks.h"
 #include "tracee/test_process.h"
 
 namespace godwit {

@@ -9,8 +9,8 @@
 // those three values, and the lens once (epoll_targets.h). The kernel makes it once here.
 //
 // That CRIU's steps are these and in this order is seen at the first socket: its real fdinfo must have the inode of
-// the copy. Otherwise, on kernels that do not tell it (before 5.14), or unless the agent has found that there is no lock
-// on any socket, which fdinfo would tell ($GODWIT_LENS/unlocked_sockets), nothing is answered here.
+// the copy. Otherwise, on kernels that do not tell it (before 5.14), or unless the agent has found that there is no
+// lock on any socket, which fdinfo would tell ($GODWIT_LENS/unlocked_sockets), nothing is answered here.
 //
 // Plain C, as lens.cc.
 #pragma once
@@ -164,8 +164,7 @@ void learn_socket_text(const char* text) {
   uint64_t inode = 0, position = 1;
   socket_text.state = SocketText::kUnfit;
   if (!line_value(text, "ino:", 10, &inode) || inode != seen.inode || !line_value(text, "pos:", 10, &position) ||
-      position != 0 || !line_value(text, "mnt_id:", 10, &socket_text.mount) ||
-      !sockets_are_unlocked)
+      position != 0 || !line_value(text, "mnt_id:", 10, &socket_text.mount) || !sockets_are_unlocked)
     return;
   socket_text.state = SocketText::kKnown;
 }
