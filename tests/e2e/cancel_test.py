@@ -22,7 +22,7 @@ BOTH_WAYS = pytest.mark.parametrize("cancel", [by_interrupt, by_command])
 
 @BOTH_WAYS
 def test_before_the_freeze_the_container_never_stops(lab, echo, client, cancel):
-    with gated(lab, "node1") as gate, begin(lab, echo, "node2") as ongoing:
+    with gated(lab, "node1") as gate, begin(lab, echo, "node2", mode="cold") as ongoing:
         client.mark("before")
         ongoing.await_phase("prepare")
         cancel(lab, ongoing)
@@ -35,7 +35,7 @@ def test_before_the_freeze_the_container_never_stops(lab, echo, client, cancel):
 
 @BOTH_WAYS
 def test_during_the_transfer_the_container_goes_on(lab, slow_link, echo, client, cancel):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         cancel(lab, ongoing)
         migration = ongoing.result()
@@ -45,7 +45,7 @@ def test_during_the_transfer_the_container_goes_on(lab, slow_link, echo, client,
 
 @pytest.mark.parametrize("phase", ["dump", "restore"])
 def test_as_the_switch_over_goes_on_the_container_comes_back(lab, echo, client, phase):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase(phase)
         ongoing.interrupt()
         migration = ongoing.result()
@@ -53,7 +53,7 @@ def test_as_the_switch_over_goes_on_the_container_comes_back(lab, echo, client, 
 
 
 def test_container_moves_after_a_cancelled_migration(lab, slow_link, echo, client):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         ongoing.interrupt()
         assert ongoing.result().status == 3
@@ -63,7 +63,7 @@ def test_container_moves_after_a_cancelled_migration(lab, slow_link, echo, clien
 
 
 def test_second_interrupt_leaves_but_the_agent_goes_on_cancelling(lab, slow_link, echo, client):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         ongoing.interrupt()
         ongoing.await_line("cancelling")

@@ -54,7 +54,7 @@ def test_death_while_it_is_dumped(lab, echo, client, victim, error):
 def test_criu_dies_at_any_moment_of_the_dump(lab, echo, client):
     """While it has the container's threads do what it wants, and its connections in repair mode, too."""
     for tenths_ms in range(0, 60, 4):
-        with begin(lab, echo, "node2") as ongoing:
+        with begin(lab, echo, "node2", mode="cold") as ongoing:
             ongoing.await_phase("freeze")
             criu = processes.criu("node1")
             ongoing.await_phase("dump")
@@ -82,7 +82,7 @@ def test_criu_dies_at_any_moment_of_the_dump(lab, echo, client):
     ("runc on the target", "^restore on node2 failed: runc ended"),
 ], indirect=["victim"])
 def test_death_while_its_images_are_sent(lab, slow_link, echo, client, victim, error):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         victim.find()
         victim.kill()
@@ -109,7 +109,7 @@ def test_death_while_it_is_restored(lab, echo, client, victim, error):
 
 def test_container_moves_after_criu_died_on_both_sides(lab, slow_link, echo, client):
     for node in lab.nodes:
-        with begin(lab, echo, "node2") as ongoing:
+        with begin(lab, echo, "node2", mode="cold") as ongoing:
             ongoing.await_phase("restore")
             criu = processes.criu(node)
             processes.kill(criu)

@@ -18,7 +18,7 @@ def await_gone(lab, container, node, timeout_s=25):
 
 
 def test_agent_of_the_target_dies_during_the_transfer(lab, slow_link, echo, client):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         lab.agent("node2", "kill")
         migration = ongoing.result()
@@ -29,7 +29,7 @@ def test_agent_of_the_target_dies_during_the_transfer(lab, slow_link, echo, clie
 
 
 def test_agent_of_the_target_dies_while_it_prepares(lab, echo, client):
-    with gated(lab, "node2") as gate, begin(lab, echo, "node2") as ongoing:
+    with gated(lab, "node2") as gate, begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("prepare")
         lab.agent("node2", "kill")
         gate.open()
@@ -39,7 +39,7 @@ def test_agent_of_the_target_dies_while_it_prepares(lab, echo, client):
 
 
 def test_container_moves_to_a_target_whose_agent_had_died(lab, slow_link, echo, client):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         lab.agent("node2", "kill")
         assert ongoing.result().status == 3
@@ -51,7 +51,7 @@ def test_container_moves_to_a_target_whose_agent_had_died(lab, slow_link, echo, 
 
 @pytest.mark.cleaned_within_s(25)  # the target notices by itself
 def test_link_is_cut_during_the_transfer(lab, slow_link, echo, client):
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         lab.link("node2", "--cut")
         migration = ongoing.result()
@@ -66,7 +66,7 @@ def test_link_is_cut_during_the_transfer(lab, slow_link, echo, client):
 @pytest.mark.parametrize("node", ["node1", "node2"])
 def test_an_uplink_goes_down_in_the_switch_over(lab, slow_link, echo, client, node):
     """Its carrier is lost, as when a cable is pulled."""
-    with begin(lab, echo, "node2") as ongoing:
+    with begin(lab, echo, "node2", mode="cold") as ongoing:
         ongoing.await_phase("restore")
         lab.exec("lan", "ip", "link", "set", node, "down")
         try:
