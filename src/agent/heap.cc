@@ -2,9 +2,9 @@
 
 #include <absl/synchronization/mutex.h>
 #include <malloc.h>
+#include <string.h>
 
 #include <climits>
-#include <cstring>
 
 #include "base/log.h"
 
@@ -32,10 +32,9 @@ void take_heap() {
   // Blocks that are larger come from mmap and go back at once.
   set(M_MMAP_THRESHOLD, 2 * kHeapBytes, "M_MMAP_THRESHOLD");
   set(M_TRIM_THRESHOLD, INT_MAX, "M_TRIM_THRESHOLD");
-  // Through a pointer that the compiler knows nothing of, or it leaves all three calls out.
-  void* volatile heap = ::malloc(kHeapBytes);
+  void* heap = ::malloc(kHeapBytes);
   if (heap == nullptr) return log::warn("no heap of {} bytes: it will grow with the migrations", kHeapBytes);
-  std::memset(heap, 1, kHeapBytes);
+  ::explicit_bzero(heap, kHeapBytes);  // of a memset that is followed by free() the compiler leaves nothing
   ::free(heap);
 }
 
