@@ -5,8 +5,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <iosfwd>
 #include <set>
-#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -17,7 +17,8 @@ namespace godwit {
 // waits until every processor has passed through a quiet state, 10 to 25 ms (6.18).
 Result<bool> have_locked_sockets(const std::vector<pid_t>& processes);
 
-// The files of DEVICE that are locked, by their inodes. LOCKS is a text like /proc/locks.
-std::set<uint64_t> locked_inodes(std::string_view locks, dev_t device);
+// The files of DEVICE that are locked, by their inodes. LOCKS is a text like /proc/locks, which containers can make as
+// long as they like: it is read line by line.
+std::set<uint64_t> locked_inodes(std::istream& locks, dev_t device);
 
 }  // namespace godwit
