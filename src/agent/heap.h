@@ -3,8 +3,8 @@
 
 namespace godwit {
 
-// Call once, before there are threads. A migration then touches no fresh page while a container stands still, and the
-// agent's memory does not grow with the migrations. What cannot be set is logged.
+// Call once, before there are threads. The agent's memory then does not grow with the migrations, and the kernel is not
+// asked for fresh pages of it while a container stands still. What cannot be set is logged.
 void take_heap();
 
 // At level debug: bytes in use and held.
