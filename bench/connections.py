@@ -15,7 +15,7 @@ import time
 from tests.support import client as clients
 from tests.support import container as containers
 from tests.support import table
-from tests.support.freezer import stand_still
+from tests.support.freezer import Freezer
 from tests.support.lab import CLIENT
 from tests.support.migration import migrate
 from tests.support.paths import workload
@@ -35,7 +35,7 @@ PHASES = ["freeze", "dump", "transfer", "restore", "resume"]
 # What tshark finds in the client's capture. Keep-alives and window probes are not among them.
 RETRANSMISSION = "tcp.analysis.retransmission || tcp.analysis.fast_retransmission"
 RESET = "tcp.flags.reset == 1"
-CATCHES_UP_S = 0.3
+CATCHES_UP_S = 0.3  # with what it has missed in a pause, a client does within this time
 
 
 @dataclasses.dataclass
@@ -69,7 +69,8 @@ def measured(lab, case, options):
             during = client.mark("during")
             client.mark("after")
             # The same for a container that only stands still for as long: what the client then has to catch up with.
-            paused_ms = stand_still(container.state(lab)["pid"], report["downtime_ms"])
+            with Freezer(container.state(lab)["pid"]) as freezer:
+                paused_ms = freezer.stand_still(report["downtime_ms"])
             time.sleep(CATCHES_UP_S)
             beside.append(client.mark("pause")["max_latency_ms"] - paused_ms)
             gaps.append(during["max_latency_ms"] - report["downtime_ms"])
@@ -207,8 +208,8 @@ def show(result):
     rows = [[case["name"], table.ms(median(case["downtime_ms"])), *middle_and_tail(case["gap_minus_downtime_ms"]),
              *middle_and_tail(case["gap_minus_pause_ms"]), str(case["retransmissions"]), str(case["resets"]),
              str(case["moves"])] for case in result["cases"]]
-    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "gap − pause", "p99", "sent again", "resets",
-                               "moves"])
+    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "gap − pause", "p99", "sent again",
+                               "resets", "moves"])
     text += "  targets: gap − downtime ≤ 5 ms, p99 ≤ 15 ms; nothing sent again where the link is idle; no resets\n\n"
     idle = result["idle"]
     rows = [[f"{measurement['idle']:,}", f"{measurement['alive']:,}", table.ms(measurement["downtime_ms"]),

@@ -26,10 +26,10 @@ def run(lab, options):
     with contextlib.ExitStack() as stack:
         for node in lab.nodes:  # an agent that says what its heap holds before each migration
             stack.enter_context(agent_setup.configured(lab, node, ("[agent]\n", '[agent]\nlog_level = "debug"\n')))
-        return moves(lab, options)
+        return _moves(lab, options)
 
 
-def moves(lab, options):
+def _moves(lab, options):
     container = containers.start_echo(lab, "node1", output=False)
     downtimes, errors = [], []
     with clients.echo_client(lab.prefix(CLIENT), host=container.address) as client:
@@ -57,7 +57,7 @@ def moves(lab, options):
 
 
 def _look(lab):
-    return {node: _agent(lab.agent_pid(node)) | _heap(lab.agent_log(node)) | _counts(leftovers.snapshot(lab, node)) for node in lab.nodes} | {
+    return {node: _agent(lab, node) | _counts(leftovers.snapshot(lab, node)) for node in lab.nodes} | {
         "kernel": _kernel()}
 
 
@@ -65,16 +65,13 @@ def _counts(inventory):
     return {f"{kind}, number": len(items) for kind, items in inventory.items()}
 
 
-def _agent(pid):
-    process = pathlib.Path(f"/proc/{pid}")
+def _agent(lab, node):
+    process = pathlib.Path(f"/proc/{lab.agent_pid(node)}")
     status = dict(line.split(":\t") for line in (process / "status").read_text().splitlines() if ":\t" in line)
-    return {"memory_kib": int(status["RssAnon"].split()[0]), "threads": int(status["Threads"]),
-            "descriptors": len(list((process / "fd").iterdir()))}
-
-
-def _heap(log):
-    """Before its last migration, when nothing else was under way."""
-    return {"heap_in_use_bytes": int(re.findall(r"heap: (\d+) bytes in use", log)[-1])}
+    # Before its last migration, when nothing else was under way.
+    in_use = re.findall(r"heap: (\d+) bytes in use", lab.agent_log(node))[-1]
+    return {"memory_kib": int(status["RssAnon"].split()[0]), "heap_in_use_bytes": int(in_use),
+            "threads": int(status["Threads"]), "descriptors": len(list((process / "fd").iterdir()))}
 
 
 def _kernel():
@@ -92,8 +89,8 @@ def _slab_objects(name):
 
 
 def _summary(look):
-    nodes = [f"{node} {each['memory_kib']} KiB, {each['heap_in_use_bytes']} bytes of heap, {each['descriptors']} descriptors, {each['threads']} threads"
-             for node, each in look.items() if node != "kernel"]
+    nodes = [f"{node} {each['memory_kib']} KiB, {each['heap_in_use_bytes']} bytes of heap, "
+             f"{each['descriptors']} descriptors, {each['threads']} threads" for node, each in look.items() if node != "kernel"]
     return "; ".join(nodes)
 
 

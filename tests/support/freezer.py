@@ -1,4 +1,5 @@
-"""Whether a container stands still, as the kernel has it: v1's freezer.state, v2's cgroup.events."""
+"""Whether a container stands still, as the kernel has it, and that it does: v1's freezer.state, v2's cgroup.events and
+cgroup.freeze."""
 
 import os
 import pathlib
@@ -11,31 +12,18 @@ def cgroup_paths(pid):
     return {name: path.lstrip("/") for _, names, path in lines for name in names.split(",")}
 
 
-def stand_still(pid, ms):
-    """The container of a process does, for about so long; how long it was, in ms."""
-    paths = cgroup_paths(pid)
-    if "freezer" in paths:
-        file, frozen, thawed = f"/sys/fs/cgroup/freezer/{paths['freezer']}/freezer.state", "FROZEN", "THAWED"
-    else:
-        file, frozen, thawed = f"/sys/fs/cgroup/{paths['']}/cgroup.freeze", "1", "0"
-    began = time.monotonic()
-    pathlib.Path(file).write_text(frozen)
-    try:
-        time.sleep(ms / 1000)
-    finally:
-        pathlib.Path(file).write_text(thawed)
-    return (time.monotonic() - began) * 1000
-
-
 class Freezer:
     """Of the cgroup of a process, in the freezer hierarchy or the unified one."""
 
     def __init__(self, pid):
         paths = cgroup_paths(pid)
         if "freezer" in paths:
-            self._file, self._frozen = f"/sys/fs/cgroup/freezer/{paths['freezer']}/freezer.state", b"FROZEN"
+            self._file = self._switch = f"/sys/fs/cgroup/freezer/{paths['freezer']}/freezer.state"
+            self._frozen, self._on, self._off = b"FROZEN", "FROZEN", "THAWED"
         else:
-            self._file, self._frozen = f"/sys/fs/cgroup/{paths['']}/cgroup.events", b"frozen 1"
+            group = f"/sys/fs/cgroup/{paths['']}"
+            self._file, self._switch = f"{group}/cgroup.events", f"{group}/cgroup.freeze"
+            self._frozen, self._on, self._off = b"frozen 1", "1", "0"
         self._fd = os.open(self._file, os.O_RDONLY)
 
     def __enter__(self):
@@ -46,6 +34,16 @@ class Freezer:
 
     def frozen(self):
         return self._frozen in os.pread(self._fd, 256, 0)
+
+    def stand_still(self, ms):
+        """For about so long; how long it was, in ms."""
+        began = time.monotonic()
+        pathlib.Path(self._switch).write_text(self._on)
+        try:
+            time.sleep(ms / 1000)
+        finally:
+            pathlib.Path(self._switch).write_text(self._off)
+        return (time.monotonic() - began) * 1000
 
     def wait(self, frozen, timeout_s=20):
         """As closely as one can look: it may be so for a fraction of a millisecond only."""
