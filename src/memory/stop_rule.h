@@ -37,6 +37,8 @@ class StopRule {
   Verdict after_round(const RoundFacts& round, double elapsed_ms);
   // Of the pages that the last round left, at the rate measured so far.
   double estimated_downtime_ms() const { return estimated_ms_; }
+  // The rate measured so far; 0: nothing has been sent.
+  double pages_per_ms() const { return pages_per_ms_; }
   // After a change that gives rounds another chance (the container has been throttled).
   void try_again() {
     stalled_rounds_ = 0;

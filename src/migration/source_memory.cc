@@ -25,6 +25,9 @@ constexpr uint32_t kRoundsDefault = 30;
 constexpr auto kLookForCancel = 20ms;
 // What the container writes in fewer ms than these is not worth a round of its own.
 constexpr double kWaitWorthRounds = 20;
+// Pages that hybrid owes and that are sent in fewer ms than these are there before CRIU has restored the rest (50 ms and
+// more). To let them follow saves nothing, and the container's first requests would stop at each of them.
+constexpr double kSentBesideRestore = 10;
 // Rounds of fewer pages than this are not worth the pause before them.
 constexpr uint64_t kPagesOfLastRoundMin = 256;
 
@@ -124,6 +127,7 @@ Result<> SourceMemory::run_rounds(const std::function<double()>& await_turn) {
     TRY_ASSIGN(spaces, scan(pages));
     facts.pages_dirty = pages;
     const auto verdict = rule.after_round(facts, total.ms());
+    pages_per_ms_ = rule.pages_per_ms();
     PageCounts sent = counts();
     sent.pages -= before.pages;
     sent.pages_zero -= before.pages_zero;
@@ -229,7 +233,15 @@ Result<> SourceMemory::freeze(const std::filesystem::path& lens) {
   if (untracked > 0)
     notes_.push_back(fmt::format("{} of {} processes could not be tracked and were sent whole at the freeze", untracked,
                                  spaces.size()));
-  return sending_->begin_owed(spaces, awaits_pages());
+  uint64_t owed = 0;
+  for (const FrozenPages& space : spaces) owed += count_pages(space.owed);
+  awaits_pages_ = must_await(owed);
+  return sending_->begin_owed(spaces, awaits_pages_);
+}
+
+bool SourceMemory::must_await(uint64_t owed) const {
+  if (mode_ == control::HYBRID) return static_cast<double>(owed) <= kSentBesideRestore * pages_per_ms_;
+  return mode_ == control::COLD || mode_ == control::PRECOPY;
 }
 
 void SourceMemory::give_up() {

@@ -5,7 +5,7 @@
 //   cold      none     yes
 //   precopy   yes      yes                          throttle the container; at the limit roll back, or go on
 //   postcopy  none     no
-//   hybrid    yes      no                           go on: the rest follows the container
+//   hybrid    yes      if rounds have left little   go on: the rest follows the container
 #pragma once
 
 #include <atomic>
@@ -48,7 +48,8 @@ class SourceMemory {
 
   control::Mode mode() const { return mode_; }
   uint32_t streams() const { return streams_; }
-  bool awaits_pages() const { return mode_ == control::COLD || mode_ == control::PRECOPY; }
+  // Of the commit, for all pages: known from freeze() on.
+  bool awaits_pages() const { return awaits_pages_; }
   // What the user should know about the choice; may be empty.
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -87,6 +88,7 @@ class SourceMemory {
   Result<std::vector<SpacePages>> scan(uint64_t& pages);
   Result<> send_round(const std::vector<SpacePages>& pages, RoundFacts& facts);
   Result<> pause_until(Clock::time_point when);
+  bool must_await(uint64_t owed) const;
   Result<bool> go_on(StopRule& rule, StopRule::Verdict verdict);
   void note_round(const RoundFacts& facts, const PageCounts& sent, double interval_ms, double estimated_ms);
 
@@ -101,6 +103,8 @@ class SourceMemory {
   CpuThrottle throttle_;
   std::map<SpaceId, PageRanges> pending_;  // scanned, not sent
   std::vector<control::Round> rounds_;
+  double pages_per_ms_ = 0;  // of the rounds, in the end
+  bool awaits_pages_ = false;
   std::map<SpaceId, PageRanges> huge_;  // of the freeze
   double scan_ms_ = 0;                  // of the freeze
 };
