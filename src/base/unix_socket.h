@@ -24,6 +24,8 @@ inline constexpr size_t kPacketFdsMax = 16;
 
 // Listens at PATH (mode 0600), which must not exist. TYPE is SOCK_SEQPACKET or SOCK_STREAM.
 Result<ScopedFd> listen_unix(const std::filesystem::path& path, int type);
+// Where that was, for one who has got LISTENER from another.
+Result<std::filesystem::path> bound_path(int listener);
 // Connects to who listens at PATH. SENDS_WITHIN: neither this nor a later send takes longer.
 Result<ScopedFd> connect_unix(const std::filesystem::path& path, int type,
                               std::optional<timeval> sends_within = std::nullopt);

@@ -24,7 +24,7 @@ constexpr size_t kRequestBytesMax = 256 << 10;
 // The agent says at once what it has connected for.
 constexpr timeval kAgentSaysWithin{10, 0};
 // How long the process waits for its first agent.
-constexpr auto kAgentComesWithin = 20s;
+constexpr auto kAgentComesWithin = 60s;
 // How often it looks whether anybody can still come.
 constexpr auto kLook = 1s;
 
@@ -51,7 +51,8 @@ bool has_ended(int pidfd) {
 Result<std::unique_ptr<PagerService>> PagerService::create(ScopedFd listener) {
   ScopedFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return fail_errno("eventfd");
-  return std::unique_ptr<PagerService>(new PagerService(std::move(listener), std::move(wake)));
+  TRY_ASSIGN(std::filesystem::path socket, bound_path(listener.get()));
+  return std::unique_ptr<PagerService>(new PagerService(std::move(listener), std::move(socket), std::move(wake)));
 }
 
 void PagerService::run() {
@@ -73,9 +74,11 @@ void PagerService::run() {
 // Nobody is there, and nobody can come who wants anything of it.
 bool PagerService::is_of_no_use() {
   std::lock_guard lock(mutex_);
-  if (agent_ >= 0 || !guarded_) return false;
   std::error_code error;
-  if (complete_ && !std::filesystem::exists(pager_socket(directory_), error)) return true;
+  const bool hidden = !std::filesystem::exists(socket_, error);
+  if (!agent_came_) return hidden;  // the one that it was started by was killed, and the next has cleaned up
+  if (agent_ >= 0 || !guarded_) return false;
+  if (complete_ && hidden) return true;
   if (!has_ended(guarded_->pidfd.get())) return false;
   const auto left = proc::processes_in_cgroup(guarded_->cgroup);
   return !left || left->empty();
@@ -244,7 +247,6 @@ Result<> PagerService::create_memory(const pager::Create& request) {
   std::lock_guard lock(mutex_);
   id_ = request.id();
   source_ = request.source();
-  directory_ = request.directory();
   memory_ = std::move(memory);
   return {};
 }
@@ -266,8 +268,7 @@ Result<> PagerService::take_over(const pager::TakeOver& request) {
     std::lock_guard lock(mutex_);
     id_ = request.id();
     source_ = request.source();
-    directory_ = request.directory();
-    memory_ = std::move(memory);
+      memory_ = std::move(memory);
     guarded_ = Guarded{request.first_process(), std::move(pidfd), request.cgroup()};
     filling_ = true;
   }

@@ -39,7 +39,8 @@ class PagerService {
   void run();
 
  private:
-  PagerService(ScopedFd listener, ScopedFd wake) : listener_(std::move(listener)), wake_(std::move(wake)) {}
+  PagerService(ScopedFd listener, std::filesystem::path socket, ScopedFd wake)
+      : listener_(std::move(listener)), socket_(std::move(socket)), wake_(std::move(wake)) {}
 
   void accept_request();
   void serve(ScopedFd connection);
@@ -69,13 +70,13 @@ class PagerService {
   };
 
   const ScopedFd listener_;
+  const std::filesystem::path socket_;  // where it listens
   const ScopedFd wake_;  // eventfd: something has changed that run() looks at
   std::atomic<int> requests_ = 0;
 
   mutable std::mutex mutex_;  // guards what follows; not held in calls of the memory's
   std::shared_ptr<TargetMemory> memory_;
   std::shared_ptr<DataHandshakes> handshakes_;  // the attached agent's
-  std::filesystem::path directory_;
   std::string id_;
   std::string source_;
   std::optional<Guarded> guarded_;

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/identifier.h"
+#include "base/subprocess.h"
 #include "base/unix_socket.h"
 #include "kernel/pidfd.h"
 #include "memory/test_container.h"
@@ -98,6 +99,18 @@ TEST_F(TargetPagerTest, EndsWithItsAgentUntilTheContainerRuns) {
   be_agent([&] { (void)must(create()).release(); });
   EXPECT_TRUE(nobody_serves());
   EXPECT_TRUE(await([&] { return running("memory_keeper").empty(); }));
+}
+
+TEST_F(TargetPagerTest, EndsWhenNoAgentHasComeAndNoneCan) {
+  {
+    const ScopedFd listener = must(listen_unix(pager_socket(directory_.path()), SOCK_SEQPACKET));
+    auto process = must(Subprocess::start(
+        {.argv = {settings().program.string(), arrival().id}, .stdin_fd = listener.get(), .stderr_fd = STDERR_FILENO}));
+    ASSERT_EQ(must(process.wait_until(Clock::now() + 10s)), 0);
+  }
+  ASSERT_TRUE(await([&] { return running("godwit-pager").size() == 1; }));
+  ::unlink(pager_socket(directory_.path()).c_str());
+  EXPECT_TRUE(await([&] { return running("godwit-pager").empty(); }));
 }
 
 TEST_F(TargetPagerTest, EndsWhenItIsNotWantedAnyMore) {
