@@ -63,7 +63,8 @@ Result<std::filesystem::path> bound_path(int listener) {
   sockaddr_un address{};
   socklen_t length = sizeof address;
   if (::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fail_errno("getsockname");
-  if (address.sun_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path)) return fail("a socket without a path");
+  if (address.sun_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path))
+    return fail("a socket without a path");
   return std::filesystem::path(std::string(address.sun_path, ::strnlen(address.sun_path, sizeof address.sun_path)));
 }
 

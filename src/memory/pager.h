@@ -65,7 +65,8 @@ class Pager {
   void begin();
   // Waits until CRIU has passed a userfaultfd for every process that has a map.
   Result<> await_spaces(Deadline deadline);
-  // Everything is registered and may be installed, not only what the container waits for.
+  // Everything is registered and may be installed, not only what the container waits for. For a moment the processors
+  // are the container's, which has its clients to answer; not if it touches so much memory that the fill helps it.
   void begin_fill();
 
   // PAGES of SPACE, all of one region, have come; those that are not owed (any more) are ignored.
@@ -156,6 +157,7 @@ class Pager {
   void retry_waiting();
   void finish_if_complete();
   bool work_to_fill() const;
+  int ms_until_fill() const;
   void wake();
   Space* space_of(int fd);
 
@@ -183,6 +185,7 @@ class Pager {
   bool blocked_ = false;  // something could not be installed just now
   bool begun_ = false;
   bool filling_ = false;
+  Clock::time_point fills_from_;
   bool complete_ = false;
   std::optional<Error> failure_;
   Latencies latencies_;

@@ -268,7 +268,7 @@ Result<> PagerService::take_over(const pager::TakeOver& request) {
     std::lock_guard lock(mutex_);
     id_ = request.id();
     source_ = request.source();
-      memory_ = std::move(memory);
+    memory_ = std::move(memory);
     guarded_ = Guarded{request.first_process(), std::move(pidfd), request.cgroup()};
     filling_ = true;
   }

@@ -71,7 +71,7 @@ class PagerService {
 
   const ScopedFd listener_;
   const std::filesystem::path socket_;  // where it listens
-  const ScopedFd wake_;  // eventfd: something has changed that run() looks at
+  const ScopedFd wake_;                 // eventfd: something has changed that run() looks at
   std::atomic<int> requests_ = 0;
 
   mutable std::mutex mutex_;  // guards what follows; not held in calls of the memory's

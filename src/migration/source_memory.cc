@@ -25,8 +25,8 @@ constexpr uint32_t kRoundsDefault = 30;
 constexpr auto kLookForCancel = 20ms;
 // What the container writes in fewer ms than these is not worth a round of its own.
 constexpr double kWaitWorthRounds = 20;
-// Pages that hybrid owes and that are sent in fewer ms than these are there before CRIU has restored the rest (50 ms and
-// more). To let them follow saves nothing, and the container's first requests would stop at each of them.
+// Pages that hybrid owes and that are sent in fewer ms than these are there before CRIU has restored the rest (50 ms
+// and more). To let them follow saves nothing, and the container's first requests would stop at each of them.
 constexpr double kSentBesideRestore = 10;
 // Rounds of fewer pages than this are not worth the pause before them.
 constexpr uint64_t kPagesOfLastRoundMin = 256;
