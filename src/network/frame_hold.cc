@@ -196,9 +196,8 @@ Result<FrameHold> FrameHold::prepare(const std::vector<HostPort>& ports, const p
 
 Result<> FrameHold::begin(PortDetachment& detachment) {
   if (!shared_->reader.joinable()) return fail("the hold has ended");
-  const bool diverted = shared_->held == Shared::Hold::kNewConnections;
   shared_->hold(Shared::Hold::kAll);
-  auto begun = diverted ? Result<>() : shared_->divert(true);
+  auto begun = shared_->divert(true);  // once more, if new connections were held: the container sends nothing now
   // Where its frames are diverted a macvlan leaves its LAN with the others: what has been passed to it may be on its
   // way.
   if (begun && !shared_->notes.empty()) begun = detachment.detach_macvlans();

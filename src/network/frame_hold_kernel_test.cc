@@ -185,6 +185,29 @@ TEST_F(Hold, NothingFallsBetweenPortAndTap) {
   EXPECT_EQ(received_numbers(source_socket.get()), std::vector<uint32_t>{7});
 }
 
+// A bridge learns from what a port sends, and does so while an entry of ours is made.
+TEST_F(Hold, AContainerThatSendsMeanwhileDoesNotGetItsFramesBack) {
+  ScopedFd container = socket_in(lan.container, SOCK_DGRAM);
+  std::atomic<bool> enough = false;
+  std::vector<std::jthread> senders;
+  for (int i = 0; i < 2; ++i)
+    senders.emplace_back([&] {
+      const sockaddr_in to = socket_address("10.98.0.2");
+      while (!enough) (void)sendto(container.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    });
+  int taken = 0;
+  for (int round = 0; round < 200; ++round) {
+    FrameHold hold = prepare();
+    if (round % 2 == 0) ASSERT_TRUE(hold.hold_new_connections());
+    ASSERT_TRUE(hold.begin(*detachment));
+    const std::string entry = run_in(lan.a, "bridge fdb show br br0 | grep -i ^02:00:0a:62:02:07");
+    if (entry.find("dev gh0") == std::string::npos || entry.find("dev c0") != std::string::npos) ++taken;
+    ASSERT_TRUE(hold.give_back(*detachment));
+  }
+  enough = true;
+  EXPECT_EQ(taken, 0);
+}
+
 TEST_F(Hold, TheWaitForSilenceEndsWhenTheContainerHasSentAllOrAtItsLimit) {
   ScopedFd container = socket_in(lan.container, SOCK_DGRAM);
   const Stopwatch idle;

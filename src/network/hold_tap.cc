@@ -46,7 +46,9 @@ NetlinkRequest port_flags_request(uint32_t index, bool flooded) {
   return request;
 }
 
-// Replacing moves an entry from one port to the other atomically.
+// Replacing moves an entry from one port to the other atomically. But one that is there gets its port first and becomes
+// sticky a moment later: in between the bridge may learn from a frame of the container's that it is where it was. What
+// is sticky keeps its port, so the second time it is the tap's.
 NetlinkRequest fdb_request(bool remove, uint32_t index, const MacAddress& mac, uint32_t vlan = 0) {
   ndmsg header{};
   header.ndm_family = AF_BRIDGE;
@@ -75,8 +77,12 @@ Result<HoldTap> HoldTap::make(RouteSocket& socket, const std::string& name, cons
 }
 
 void HoldTap::add_diversion(bool on, std::vector<NetlinkRequest>& requests) const {
-  if (vlans_.empty()) requests.push_back(fdb_request(/*remove=*/!on, tap_.index, mac_));
-  for (const peer::Vlan& vlan : vlans_) requests.push_back(fdb_request(/*remove=*/!on, tap_.index, mac_, vlan.id()));
+  auto add = [&](bool remove) {
+    if (vlans_.empty()) requests.push_back(fdb_request(remove, tap_.index, mac_));
+    for (const peer::Vlan& vlan : vlans_) requests.push_back(fdb_request(remove, tap_.index, mac_, vlan.id()));
+  };
+  add(/*remove=*/false);
+  add(/*remove=*/!on);  // of the tap's entries only
   requests.push_back(port_flags_request(tap_.index, /*flooded=*/on));
 }
 
