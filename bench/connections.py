@@ -208,7 +208,7 @@ def show(result):
     rows = [[case["name"], table.ms(median(case["downtime_ms"])), *middle_and_tail(case["gap_minus_downtime_ms"]),
              *middle_and_tail(case["gap_minus_pause_ms"]), str(case["retransmissions"]), str(case["resets"]),
              str(case["moves"])] for case in result["cases"]]
-    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "gap − pause", "p99", "sent again",
+    text = table.render(rows, ["connections", "downtime", "gap − downtime", "p99", "a mere pause's", "p99", "sent again",
                                "resets", "moves"])
     text += "  targets: gap − downtime ≤ 5 ms, p99 ≤ 15 ms; nothing sent again where the link is idle; no resets\n\n"
     idle = result["idle"]

@@ -220,27 +220,26 @@ Result<> SourceMemory::freeze(const std::filesystem::path& lens) {
   scan_ms_ = watch.ms();
   throttle_.end();
   std::vector<FrozenPages> spaces;
-  uint64_t untracked = 0;
+  uint64_t untracked = 0, pages_owed = 0;
   for (FrozenSpace& scan : scans) {
     TRY(write_lens(lens, scan.pid, scan.owned, scan.smaps, scan.unguarded));
     if (has_rounds() && !scan.tracked) ++untracked;
     PageRanges owed = unite(std::move(scan.written), sending_->unsent(scan.space));
     if (auto left = pending_.find(scan.space); left != pending_.end()) owed = unite(std::move(owed), left->second);
     owed = intersect(owed, scan.populated);
+    pages_owed += count_pages(owed);
     if (!scan.huge_before.empty()) huge_[scan.space] = std::move(scan.huge_before);
     spaces.push_back({scan.space, scan.pid, std::move(scan.populated), std::move(owed), std::move(scan.read_first)});
   }
   if (untracked > 0)
     notes_.push_back(fmt::format("{} of {} processes could not be tracked and were sent whole at the freeze", untracked,
                                  spaces.size()));
-  uint64_t owed = 0;
-  for (const FrozenPages& space : spaces) owed += count_pages(space.owed);
-  awaits_pages_ = must_await(owed);
+  awaits_pages_ = must_await(pages_owed);
   return sending_->begin_owed(spaces, awaits_pages_);
 }
 
-bool SourceMemory::must_await(uint64_t owed) const {
-  if (mode_ == control::HYBRID) return static_cast<double>(owed) <= kSentBesideRestore * pages_per_ms_;
+bool SourceMemory::must_await(uint64_t pages_owed) const {
+  if (mode_ == control::HYBRID) return static_cast<double>(pages_owed) <= kSentBesideRestore * pages_per_ms_;
   return mode_ == control::COLD || mode_ == control::PRECOPY;
 }
 

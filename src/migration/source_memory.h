@@ -88,7 +88,7 @@ class SourceMemory {
   Result<std::vector<SpacePages>> scan(uint64_t& pages);
   Result<> send_round(const std::vector<SpacePages>& pages, RoundFacts& facts);
   Result<> pause_until(Clock::time_point when);
-  bool must_await(uint64_t owed) const;
+  bool must_await(uint64_t pages_owed) const;
   Result<bool> go_on(StopRule& rule, StopRule::Verdict verdict);
   void note_round(const RoundFacts& facts, const PageCounts& sent, double interval_ms, double estimated_ms);
 

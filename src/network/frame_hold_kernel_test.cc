@@ -95,6 +95,14 @@ class Hold : public testing::Test {
       numbers.push_back(number);
     return numbers;
   }
+  // Sends to the client without a pause, until the thread is asked to stop.
+  std::jthread busy_container() {
+    return std::jthread([socket = socket_in(lan.container, SOCK_DGRAM)](const std::stop_token& stop) {
+      const sockaddr_in to = socket_address("10.98.0.2");
+      while (!stop.stop_requested())
+        (void)sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    });
+  }
   // Until COUNT frames were held.
   void await_held(FrameHold& hold, uint64_t count) {
     Deadline deadline = Clock::now() + std::chrono::seconds(10);
@@ -187,45 +195,32 @@ TEST_F(Hold, NothingFallsBetweenPortAndTap) {
 
 // A bridge learns from what a port sends, and does so while an entry of ours is made.
 TEST_F(Hold, AContainerThatSendsMeanwhileDoesNotGetItsFramesBack) {
-  ScopedFd container = socket_in(lan.container, SOCK_DGRAM);
-  std::atomic<bool> enough = false;
-  std::vector<std::jthread> senders;
-  for (int i = 0; i < 2; ++i)
-    senders.emplace_back([&] {
-      const sockaddr_in to = socket_address("10.98.0.2");
-      while (!enough) (void)sendto(container.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
-    });
+  const std::jthread one = busy_container(), another = busy_container();
   int taken = 0;
   for (int round = 0; round < 200; ++round) {
     FrameHold hold = prepare();
-    if (round % 2 == 0) ASSERT_TRUE(hold.hold_new_connections());
+    if (round % 2 == 0) {
+      ASSERT_TRUE(hold.hold_new_connections());
+    }
     ASSERT_TRUE(hold.begin(*detachment));
     const std::string entry = run_in(lan.a, "bridge fdb show br br0 | grep -i ^02:00:0a:62:02:07");
     if (entry.find("dev gh0") == std::string::npos || entry.find("dev c0") != std::string::npos) ++taken;
     ASSERT_TRUE(hold.give_back(*detachment));
   }
-  enough = true;
   EXPECT_EQ(taken, 0);
 }
 
 TEST_F(Hold, TheWaitForSilenceEndsWhenTheContainerHasSentAllOrAtItsLimit) {
-  ScopedFd container = socket_in(lan.container, SOCK_DGRAM);
   const Stopwatch idle;
   detachment->await_silence(Clock::now() + std::chrono::seconds(60));
   EXPECT_LT(idle.ms(), 30'000);
 
-  std::atomic<bool> enough = false;
-  std::thread sender([&] {
-    const sockaddr_in to = socket_address("10.98.0.2");
-    while (!enough) (void)sendto(container.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
-  });
+  const std::jthread sender = busy_container();
   Clock::time_point limit;
   do {  // the sender may have to wait for a processor
     limit = Clock::now() + std::chrono::milliseconds(10);
     detachment->await_silence(limit);
   } while (Clock::now() < limit);
-  enough = true;
-  sender.join();
 }
 
 TEST_F(Hold, ATcpConnectionSeesNoRetransmissionAfterARollback) {
