@@ -60,8 +60,9 @@ bool is_huge_page(std::span<const PagemapEntry> region) {
 }
 
 bool matches(uint64_t categories, const PagemapScan::Query& query) {
-  return (categories & query.all_of) == query.all_of && (query.any_of == 0 || (categories & query.any_of) != 0) &&
-         (categories & query.none_of) == 0;
+  const bool any =
+      (query.any_of | query.or_not_in) == 0 || (categories & query.any_of) != 0 || (~categories & query.or_not_in) != 0;
+  return any && (categories & query.all_of) == query.all_of && (categories & query.none_of) == 0;
 }
 
 }  // namespace
@@ -83,10 +84,10 @@ Result<PagemapScan> PagemapScan::open_to_read(pid_t pid) {
 
 Result<> PagemapScan::find_reading(const Query& query, RemoteAddr start, RemoteAddr end, PageRanges& found) const {
   constexpr uint64_t kUnknown = kPageWritten | kPageWpAllowed;
-  if (query.protect || ((query.all_of | query.any_of | query.none_of) & kUnknown) != 0)
+  if (query.protect || ((query.all_of | query.any_of | query.or_not_in | query.none_of) & kUnknown) != 0)
     return fail(Error("this kernel has no PAGEMAP_SCAN", EOPNOTSUPP));
   return pagemap_.read(start, end, [&](RemoteAddr first, std::span<const PagemapEntry> entries) {
-    const bool ask_for_huge = ((query.all_of | query.any_of | query.none_of) & kPageHuge) != 0;
+    const bool ask_for_huge = ((query.all_of | query.any_of | query.or_not_in | query.none_of) & kPageHuge) != 0;
     uint64_t huge = 0;
     for (size_t i = 0; i < entries.size(); ++i) {
       const RemoteAddr page = first + i * kPageBytes;
@@ -111,8 +112,8 @@ Result<> PagemapScan::scan(const Query& query, uint64_t told, RemoteAddr start, 
   arg.vec = reinterpret_cast<uint64_t>(regions.data());
   arg.vec_len = regions.size();
   arg.category_mask = query.all_of | query.none_of;
-  arg.category_inverted = query.none_of;
-  arg.category_anyof_mask = query.any_of;
+  arg.category_inverted = query.none_of | query.or_not_in;
+  arg.category_anyof_mask = query.any_of | query.or_not_in;
   arg.return_mask = told;  // the kernel wants one at least
   arg.end = end.value;
   for (arg.start = start.value; arg.start < end.value; arg.start = arg.walk_end) {

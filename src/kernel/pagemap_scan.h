@@ -36,10 +36,11 @@ class PagemapScan {
   static Result<PagemapScan> open_to_read(pid_t pid);
 
   struct Query {
-    uint64_t all_of = 0;   // pages in all these categories,
-    uint64_t any_of = 0;   // in one of these (0: does not matter),
-    uint64_t none_of = 0;  // and in none of these
-    bool protect = false;  // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
+    uint64_t all_of = 0;     // pages in all these categories,
+    uint64_t any_of = 0;     // in one of these
+    uint64_t or_not_in = 0;  // or not in one of these (both 0: does not matter),
+    uint64_t none_of = 0;    // and in none of these
+    bool protect = false;    // write-protects what it finds; fails with EPERM where a userfaultfd does not allow it
   };
   // Appends what it finds from START to END to FOUND. Where pages are read one by one, nothing is known of protection:
   // an error with code EOPNOTSUPP if it is asked for. Any thread.

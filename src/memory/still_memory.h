@@ -1,5 +1,6 @@
-// One look at the memory of a process that stands still. The container waits for it, so several threads look: the
-// kernel takes 3 to 7 ms for each GiB of small pages (measured, 6.18).
+// One look at the memory of a process that stands still. The container waits for it, so several threads look, and they
+// ask for what is not protected or not there: for each GiB of small pages the kernel takes 1.3 ms to pass them by
+// and 4.5 to tell them (6.18).
 #pragma once
 
 #include <vector>
@@ -17,7 +18,7 @@ struct StillMemory {
   bool guarded = false;  // there are guard pages (madvise MADV_GUARD_INSTALL), as far as the kernel tells them
 };
 
-// Of OWNED, which is in order of address. SCAN must be PAGEMAP_SCAN's.
+// Of OWNED, which is in order of address and all mapped. SCAN must be PAGEMAP_SCAN's.
 Result<StillMemory> look_at_still_memory(const PagemapScan& scan, const std::vector<Mapping>& owned);
 
 }  // namespace godwit
