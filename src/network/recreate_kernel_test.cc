@@ -123,13 +123,16 @@ TEST_F(Recreate, AnIndexThatIsTakenIsANote) {
 
 TEST_F(Recreate, ASysctlThisKernelLacksIsANote) {
   auto state = capture(lan.container.get());
-  auto* sysctl = state.add_sysctls();
-  sysctl->set_path("ipv4/of_the_future");
-  sysctl->set_value("1");
+  for (const char* path : {"ipv4/of_the_future", "netfilter/no_module/a", "netfilter/no_module/b"}) {
+    auto* sysctl = state.add_sysctls();
+    sysctl->set_path(path);
+    sysctl->set_value("1");
+  }
   auto made = create(state);
   ASSERT_TRUE(made) << made.error().text();
-  ASSERT_EQ(made->notes().size(), 1U);
+  ASSERT_EQ(made->notes().size(), 2U) << "one for each directory";
   EXPECT_NE(made->notes()[0].find("of_the_future"), std::string::npos);
+  EXPECT_NE(made->notes()[1].find("2 sysctls in net/netfilter/no_module are not there"), std::string::npos);
 }
 
 // The client knows the MAC, so that the first packet after attach() shows whether the port forwards

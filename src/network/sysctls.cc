@@ -2,11 +2,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "base/file.h"
@@ -99,6 +101,29 @@ Result<bool> settle(int root, const peer::Sysctl& sysctl) {
   return different;
 }
 
+struct Refusal {
+  std::string path;
+  Error error;
+};
+
+// One note for all of a directory that are missing, as they are without the kernel module that they belong to.
+void note(const std::vector<Refusal>& refusals, std::vector<std::string>& notes) {
+  std::map<std::string, std::vector<const Refusal*>> missing;  // by directory
+  for (const Refusal& refusal : refusals) {
+    if (refusal.error.code() == ENOENT)
+      missing[refusal.path.substr(0, refusal.path.rfind('/'))].push_back(&refusal);
+    else
+      notes.push_back("sysctl " + refusal.error.text());
+  }
+  for (const auto& [directory, each] : missing) {
+    if (each.size() == 1)
+      notes.push_back("sysctl " + each[0]->error.text());
+    else
+      notes.push_back(
+          fmt::format("{} sysctls in net/{} are not there: is a kernel module missing?", each.size(), directory));
+  }
+}
+
 }  // namespace
 
 Result<> read_sysctls(peer::NetworkState& state) {
@@ -114,19 +139,19 @@ Result<> write_sysctls(const peer::NetworkState& state, bool while_down, std::ve
   std::vector<const peer::Sysctl*> pending;
   for (const peer::Sysctl& sysctl : state.sysctls())
     if (!while_down || !invents_addresses(sysctl.path())) pending.push_back(&sysctl);
-  std::vector<std::string> refusals;
+  std::vector<Refusal> refusals;
   // What is still wrong after the one pass while down, the later call sees.
   for (int pass = 0; pass < (while_down ? 1 : kPassesMax); ++pass) {
     bool changed = false;
     refusals.clear();
     for (const peer::Sysctl* sysctl : pending) {
       auto settled = settle(root.get(), *sysctl);
-      if (!settled) refusals.push_back("sysctl " + settled.error().text());
+      if (!settled) refusals.push_back({sysctl->path(), settled.error()});
       changed |= settled.value_or(false);
     }
     if (!changed) break;
   }
-  if (!while_down) notes.insert(notes.end(), refusals.begin(), refusals.end());
+  if (!while_down) note(refusals, notes);
   return {};
 }
 
