@@ -11,6 +11,7 @@
 
 #include <charconv>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/file.h"
@@ -107,6 +108,13 @@ Result<std::vector<MountEntry>> parse_mountinfo(std::string_view text) {
 Result<std::vector<MountEntry>> read_mounts(pid_t pid) {
   TRY_ASSIGN(const std::string text, read_file("/proc/" + std::to_string(pid) + "/mountinfo", kMountinfoBytesMax));
   return parse_mountinfo(text);
+}
+
+std::vector<std::string> cgroup_v1_mounts(const std::vector<MountEntry>& mounts) {
+  std::set<std::string> names;
+  for (const MountEntry& mount : mounts)
+    if (mount.type == "cgroup") names.insert(mount.mountpoint.substr(mount.mountpoint.rfind('/') + 1));
+  return {names.begin(), names.end()};
 }
 
 Result<std::vector<ScopedFd>> clone_tmpfs_mounts(pid_t pid, const std::vector<MountEntry>& mounts) {

@@ -31,6 +31,10 @@ struct MountEntry {
 Result<std::vector<MountEntry>> parse_mountinfo(std::string_view text);
 Result<std::vector<MountEntry>> read_mounts(pid_t pid);
 
+// What the mount points of cgroup hierarchies of version 1 are called ("memory", "cpu,cpuacct", "systemd"), sorted,
+// each once.
+std::vector<std::string> cgroup_v1_mounts(const std::vector<MountEntry>& mounts);
+
 // For each of MOUNTS, all tmpfs and as read from process PID, a directory descriptor of a detached clone of just that
 // mount: directories that other mounts cover are seen through it, and what the process does with its paths and mounts
 // later does not change what it leads to. It keeps the file system alive. An error if the path does not lead to the

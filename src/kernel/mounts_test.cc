@@ -32,6 +32,15 @@ TEST(Mountinfo, IsReadByPosition) {
   EXPECT_EQ(mounts[2].super_options, "ro");
 }
 
+TEST(Mountinfo, CgroupHierarchiesAreCalledAsTheyAreMounted) {
+  const auto mounts =
+      must(parse_mountinfo("30 29 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+                           "31 29 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+                           "32 29 0:26 / /mnt/memory rw - cgroup cgroup rw,memory\n"
+                           "33 29 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"));
+  EXPECT_EQ(cgroup_v1_mounts(mounts), (std::vector<std::string>{"cpu,cpuacct", "memory"}));
+}
+
 TEST(Mountinfo, ALineOfAnotherFormIsAnError) {
   for (const char* line : {"600 500 0:52 / / rw", "x 500 0:52 / / rw - tmpfs tmpfs rw", "600 500 52 / / rw - t t rw",
                            "600 500 0:52 / / rw - tmpfs", "\n"})

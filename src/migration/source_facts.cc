@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "kernel/mounts.h"
 #include "kernel/netns.h"
 #include "kernel/proc.h"
 #include "network/capture.h"
@@ -163,6 +164,8 @@ peer::Preflight preflight_message(const Host& host, const SourceFacts& facts) {
   message.set_memory_bytes(facts.memory_bytes);
   add_program_files(facts, message);
   for (const std::string& flag : proc::cpu_flags()) message.add_cpu_flags(flag);
+  if (auto mounts = read_mounts(facts.container.pid); mounts)
+    for (const std::string& name : cgroup_v1_mounts(*mounts)) message.add_cgroup_v1_mounts(name);
   if (!facts.ports.empty()) {
     message.set_bridge(facts.ports[0].bridge);
     message.set_mtu(facts.ports[0].mtu);

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/identifier.h"
+#include "kernel/mounts.h"
 #include "kernel/proc.h"
 #include "kernel/tmpfs.h"
 #include "kernel/userfaultfd.h"
@@ -57,6 +58,7 @@ class Judge {
     check_container_name();
     check_memory();
     check_cpu();
+    check_cgroups();
     check_network();
     auto spec = parse_oci_spec(request_.config_json(), request_.bundle());
     if (!spec) {
@@ -117,6 +119,19 @@ class Judge {
       if (matters_to_programs(flag) && !std::ranges::binary_search(here, flag)) missing += " " + flag;
     if (!missing.empty())
       add("cpu", fmt::format("the processor of {} lacks features that programs may be using:{}", host_.node, missing));
+  }
+
+  // runC mounts in the container what is mounted here, and CRIU knows the mounts by these names.
+  void check_cgroups() {
+    auto mounts = read_mounts(::getpid());
+    if (!mounts) return;
+    const std::vector<std::string> here = cgroup_v1_mounts(*mounts);
+    std::string missing;
+    for (const std::string& name : request_.cgroup_v1_mounts())
+      if (!std::ranges::binary_search(here, name)) missing += " " + name;
+    if (!missing.empty())
+      add("cgroups", fmt::format("the container has cgroup hierarchies (version 1) mounted that {} does not have:{}",
+                                 host_.node, missing));
   }
 
   void check_network() {

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/test_support.h"
+#include "kernel/mounts.h"
 #include "kernel/proc.h"
 
 namespace godwit {
@@ -97,6 +98,13 @@ TEST_F(JudgeTest, OnlyProcessorFeaturesThatProgramsUseMatter) {
   EXPECT_THAT(problems("cpu"), IsEmpty());
   request_.add_cpu_flags("avx9001");
   EXPECT_THAT(problems("cpu"), Contains(HasSubstr("lacks features that programs may be using: avx9001")));
+}
+
+TEST_F(JudgeTest, MountedCgroupHierarchiesHaveToBeHere) {
+  for (const std::string& name : cgroup_v1_mounts(must(read_mounts(::getpid())))) request_.add_cgroup_v1_mounts(name);
+  EXPECT_THAT(problems("cgroups"), IsEmpty());
+  request_.add_cgroup_v1_mounts("no-such-controller");
+  EXPECT_THAT(problems("cgroups"), Contains(HasSubstr("that node2 does not have: no-such-controller")));
 }
 
 TEST_F(JudgeTest, TheBridgeIsTheSourcesUnlessTheConfigurationNamesOne) {
