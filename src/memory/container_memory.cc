@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "kernel/proc.h"
 #include "memory/page_set.h"
+#include "memory/still_memory.h"
 
 namespace godwit {
 
@@ -178,6 +179,11 @@ Result<FrozenSpace> ContainerMemory::look_at_frozen(pid_t pid, Space& space) con
     TRY_ASSIGN(frozen.written, space.tracker->find_written(owned));
     populated = space.tracker->populated();
     frozen.unguarded = space.tracker->known_unguarded();
+  }
+  if (!populated && scan.works()) {
+    TRY_ASSIGN(StillMemory memory, look_at_still_memory(scan, owned));
+    populated = std::move(memory.populated);
+    frozen.unguarded = !memory.guarded;
   }
   if (!populated) {
     TRY_ASSIGN(populated, find_populated(scan, owned));
