@@ -20,7 +20,7 @@ TRACKING = {"bookworm": "soft-dirty", "trixie": "uffd-wp"}
 # Which state pages are in, tracking, rounds, the lens in a real criu. Others do not depend on the kernel that much.
 UNITS = {
     "kernel_test": "*",
-    "memory_test": "*WriteTracking*:FrameNotes*:UffdWp*:Rounds*:SharedMemoryOfProcesses*:PageReader*",
+    "memory_test": "*WriteTracking*:FrameNotes*:UffdWp*:Rounds*:StillMemory*:SharedMemoryOfProcesses*:PageReader*",
     "runtime_test": "Lens*",
     "network_test": "BridgeVlans*",
 }
