@@ -185,8 +185,10 @@ Result<> write_nftables(const std::string& rules) {
   }
   TRY_ASSIGN(const char* nft, need_nft());
   TRY_ASSIGN(const ScopedFd input, memory_file(json{{"nftables", std::move(commands)}}.dump()));
-  TRY_ASSIGN(const CommandOutput done,
-             run_command({.argv = {nft, "--json", "--file", "-"}, .stdin_fd = input.get()}, kNftEndsWithin));
+  // Not "-", for which nft wants a /dev/stdin: a minimal /dev has none.
+  TRY_ASSIGN(
+      const CommandOutput done,
+      run_command({.argv = {nft, "--json", "--file", "/proc/self/fd/0"}, .stdin_fd = input.get()}, kNftEndsWithin));
   if (done.status != 0) return fail("nft refuses the rules: " + done.errors.substr(0, 300));
   return {};
 }

@@ -30,6 +30,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount_cgroups
 ln -sfn /proc/self/fd /dev/fd
+ln -sfn /proc/self/fd/0 /dev/stdin
 mkdir -p /run/lock /run/netns /run/modprobe
 hostname vm
 ip link set lo up
