@@ -64,7 +64,9 @@ Result<std::unique_ptr<DataConnection>> DataConnection::connect(const TlsContext
 
 DataConnection::DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name, wire::Hello hello, bool plain)
     : tls_(std::move(tls)), peer_name_(std::move(peer_name)), hello_(std::move(hello)), plain_(plain) {
-  if (!plain_) record_.reserve(kRecordBytes);
+  if (plain_) return;
+  record_.reserve(kRecordBytes);
+  tls_->gather_sends();
 }
 
 Error DataConnection::link_error(Error error) const {
@@ -109,7 +111,8 @@ Result<> DataConnection::send_tls(std::span<const std::string_view> parts) {
       record_.clear();
     }
   }
-  return send_counted(record_);
+  TRY(send_counted(record_));
+  return tls_->flush(Clock::now() + idle_limit_);
 }
 
 Result<> DataConnection::send_plain(std::span<const std::string_view> parts) {

@@ -9,4 +9,8 @@ namespace godwit {
 // SOCKET is borrowed and non-blocking.
 BioPtr make_socket_bio(int socket);
 
+// What is written to BIO from now on waits for BIO_flush, which fails with errno EAGAIN while the socket has no room,
+// or until there is more of it than one segment on its way through the kernel takes.
+void gather_writes(BIO* bio);
+
 }  // namespace godwit

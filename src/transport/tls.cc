@@ -175,6 +175,26 @@ Result<size_t> TlsConnection::send_some(std::string_view data, Deadline deadline
   return sent;
 }
 
+void TlsConnection::gather_sends() {
+  std::lock_guard lock(ssl_mutex_);
+  gather_writes(SSL_get_wbio(ssl_.get()));
+}
+
+Result<> TlsConnection::flush(Deadline deadline) {
+  for (;;) {
+    {
+      std::lock_guard lock(ssl_mutex_);
+      if (cancelled_) return fail(error_of(SSL_ERROR_SYSCALL, 0));
+      errno = 0;
+      BIO* bio = SSL_get_wbio(ssl_.get());
+      if (BIO_flush(bio) == 1) return {};
+      if (const int code = errno; !BIO_should_retry(bio)) return fail(error_of(SSL_ERROR_SYSCALL, code));
+    }
+    auto ready = wait_ready(socket_.get(), POLLOUT, deadline);
+    if (!ready) return fail(std::move(ready.error()).during(peer_address_));
+  }
+}
+
 Result<size_t> TlsConnection::receive_some(void* buffer, size_t bytes, Deadline deadline) {
   size_t received = 0;
   TRY(operate([&](SSL* ssl) { return SSL_read_ex(ssl, buffer, bytes, &received); }, deadline));

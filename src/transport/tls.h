@@ -60,6 +60,11 @@ class TlsConnection {
   Result<> send(std::string_view data, Deadline deadline);
   Result<> receive_exact(void* buffer, size_t bytes, Deadline deadline);
 
+  // From now on what is sent leaves with flush(), or before it; it is for many sends one after the other. Not for a
+  // connection that goes on without TLS.
+  void gather_sends();
+  Result<> flush(Deadline deadline);
+
   // One step of each, at least one byte. An error with ECONNRESET if the peer has closed.
   Result<size_t> send_some(std::string_view data, Deadline deadline);
   Result<size_t> receive_some(void* buffer, size_t bytes, Deadline deadline);

@@ -1,8 +1,10 @@
 #include "transport/tls.h"
 
 #include <gmock/gmock.h>
+#include <poll.h>
 
 #include <future>
+#include <thread>
 
 #include "transport/openssl.h"
 #include "transport/test_certificates.h"
@@ -45,6 +47,33 @@ TEST_F(TlsTest, BothSidesKnowEachOtherAndExchangeBytes) {
   must(server->receive_exact(buffer, 4, in_ms(5000)));
   EXPECT_EQ(std::string(buffer, 4), "ping");
   EXPECT_TRUE(server->nothing_buffered());
+}
+
+// The server reads nothing until the socket has no room left: both the write and the flush have to wait for it.
+TEST_F(TlsTest, GatheredSendsAllArriveInOrder) {
+  auto [client, server] = connected();
+  client->gather_sends();
+  must(client->send("a", in_ms(5000)));
+  char first;
+  EXPECT_EQ(server->receive_some(&first, 1, in_ms(50)).error().code(), ETIMEDOUT) << "it waits for more";
+  must(client->flush(in_ms(5000)));
+  must(server->receive_exact(&first, 1, in_ms(5000)));
+  EXPECT_EQ(first, 'a');
+
+  std::string much(size_t{32} << 20, '\0');
+  for (size_t i = 0; i < much.size(); ++i) much[i] = static_cast<char>(i * 131 + (i >> 14));
+  Background<Result<>> sending([&]() -> Result<> {
+    TRY(client->send(much, in_ms(20'000)));
+    return client->flush(in_ms(20'000));
+  });
+  pollfd room{.fd = client->fd(), .events = POLLOUT, .revents = 0};
+  while (::poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0) std::this_thread::yield();
+  std::string got(much.size(), '\0');
+  must(server->receive_exact(got.data(), got.size(), in_ms(20'000)));
+  must(sending.get());
+  EXPECT_TRUE(got == much);
+  client->cancel();
+  EXPECT_EQ(client->flush(in_ms(5000)).error().code(), ECANCELED);
 }
 
 TEST_F(TlsTest, ServerOfAnotherNameIsRefused) {
