@@ -12,6 +12,7 @@ import time
 
 from tests.support import table
 from tests.support.checker import Checker, own_now_s
+from tests.support.freezer import Freezer
 from tests.support.migration import begin
 
 from .memory_common import GIB, MIB, BenchError, assert_right, longest_stall_us, median, move, other_node, pace_between, start
@@ -115,15 +116,11 @@ def await_work(lab, container):
 
 
 def pace_alone(lab, container, still):
-    lab.exec(still.node, "runc", "pause", still.name)
-    try:
-        with Checker(lab, container) as checker:
-            checker.stats()
-            time.sleep(WINDOW_S)
-            stats = checker.stats()
-            return pace_between(stats, own_now_s(stats) - WINDOW_S, own_now_s(stats))
-    finally:
-        lab.exec(still.node, "runc", "resume", still.name)
+    with Freezer(still.state(lab)["pid"]) as freezer, freezer.standing_still(), Checker(lab, container) as checker:
+        checker.stats()
+        time.sleep(WINDOW_S)
+        stats = checker.stats()
+        return pace_between(stats, own_now_s(stats) - WINDOW_S, own_now_s(stats))
 
 
 def show(result):

@@ -1,6 +1,7 @@
 """Whether a container stands still, as the kernel has it, and that it does: v1's freezer.state, v2's cgroup.events and
 cgroup.freeze."""
 
+import contextlib
 import os
 import pathlib
 import time
@@ -34,6 +35,16 @@ class Freezer:
 
     def frozen(self):
         return self._frozen in os.pread(self._fd, 256, 0)
+
+    @contextlib.contextmanager
+    def standing_still(self):
+        """runc pause gives up when the kernel takes long to stop all tasks; this waits."""
+        pathlib.Path(self._switch).write_text(self._on)
+        try:
+            self.wait(True)
+            yield
+        finally:
+            pathlib.Path(self._switch).write_text(self._off)
 
     def stand_still(self, ms):
         """For about so long; how long it was, in ms."""
