@@ -37,23 +37,25 @@ class Freezer:
         return self._frozen in os.pread(self._fd, 256, 0)
 
     @contextlib.contextmanager
-    def standing_still(self):
-        """runc pause gives up when the kernel takes long to stop all tasks; this waits."""
+    def _switched_on(self):
         pathlib.Path(self._switch).write_text(self._on)
         try:
-            self.wait(True)
             yield
         finally:
             pathlib.Path(self._switch).write_text(self._off)
 
+    @contextlib.contextmanager
+    def standing_still(self):
+        """runc pause gives up when the kernel takes long to stop all tasks; this waits."""
+        with self._switched_on():
+            self.wait(True)
+            yield
+
     def stand_still(self, ms):
         """For about so long; how long it was, in ms."""
         began = time.monotonic()
-        pathlib.Path(self._switch).write_text(self._on)
-        try:
+        with self._switched_on():
             time.sleep(ms / 1000)
-        finally:
-            pathlib.Path(self._switch).write_text(self._off)
         return (time.monotonic() - began) * 1000
 
     def wait(self, frozen, timeout_s=20):
