@@ -33,12 +33,13 @@ live_process() {
   [[ -r $1 ]] && read -r pid started <"$1" && [[ $(start_time "$pid") == "$started" ]] && echo "$pid"
 }
 
-# One `up`, `down` or change at a time on the machine. The holder may delete the file (down leaves nothing), so a lock
-# on a file that has lost its name does not count. Closed in children (9>&-): only this process holds it.
-take_lock() { # SECONDS
+# One `up`, `down` or change at a time on the machine; waits up to 30 s for the one before. The holder may delete the
+# file (down leaves nothing), so a lock on a file that has lost its name does not count. Closed in children (9>&-): only
+# this process holds it.
+take_lock() {
   while true; do
     exec 9>"$lab_lock"
-    flock --wait "$1" 9 || die "another tools/lab is at work on this machine ($lab_lock is locked)"
+    flock --wait 30 9 || die "another tools/lab is at work on this machine ($lab_lock is locked)"
     [[ ! /proc/self/fd/9 -ef $lab_lock ]] || return 0
   done
 }
