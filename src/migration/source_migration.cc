@@ -174,6 +174,7 @@ Step<> SourceMigration::prepare() {
   *prepare.mutable_network() = facts_.network;
   prepare.set_simple_cgroups(facts_.simple_cgroups);
   prepare.set_page_streams(memory_ ? memory_->streams() : 0);
+  prepare.set_memory_in_freeze(!memory_ || memory_->mode() == control::COLD);
   if (files_) files_->declare(prepare);
   for (const peer::Stream& stream : facts_.streams) *prepare.add_streams() = stream;
   auto reply = ask("prepare", request, host_.step_timeout);

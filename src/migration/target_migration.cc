@@ -163,7 +163,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::prepare(const peer:
   if (auto done = start_restore(prepare.simple_cgroups()); !done) return failed(done.error());
   auto waiting = bridge_->await(CriuPoint::kRequest, Clock::now() + host_.step_timeout);
   if (!waiting) return std::unexpected(criu_error("prepare", waiting.error()));
-  warm_free_memory(preflight_.memory_bytes());  // the container's, and the store's
+  if (prepare.memory_in_freeze()) warm_free_memory(preflight_.memory_bytes());
 
   peer::TargetMessage message;
   for (const std::string& note : streams_->notes()) message.mutable_prepare()->add_notes(note);
