@@ -38,6 +38,7 @@ ip link set lo up
 ln -s /bin/busybox /run/modprobe/modprobe
 echo /run/modprobe/modprobe >/proc/sys/kernel/modprobe
 /run/modprobe/modprobe tun # found by its device file, which udev makes elsewhere
+/run/modprobe/modprobe virtio_net
 
 for port in /sys/class/virtio-ports/*; do
   [[ $(<"$port/name") != output ]] || output=/dev/${port##*/}
