@@ -24,8 +24,8 @@ class Lab:
 
     @classmethod
     @contextlib.contextmanager
-    def up(cls, hosts=2, agents=True):
-        _tool("up", "--hosts", str(hosts), *([] if agents else ["--no-agents"]))
+    def up(cls, hosts=2, agents=True, options=()):
+        _tool("up", "--hosts", str(hosts), *([] if agents else ["--no-agents"]), *options)
         try:
             yield cls(hosts)
         finally:

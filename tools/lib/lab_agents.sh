@@ -43,16 +43,16 @@ TOML
 
 # The certificate authority stays on the machine; a node gets its own certificate and the authority's.
 make_authority() {
-  "$bin/godwit" pki ca --dir "$lab_state/pki" --days 2 >/dev/null || die "godwit pki ca failed"
+  "$bin/godwit" pki ca --dir "$authority" --days 2 >/dev/null || die "godwit pki ca failed"
 }
 
 write_certificates() { # NODE NUMBER
   local tls
   tls=$(host_root "$1")/etc/godwit/tls
   mkdir "$tls"
-  "$bin/godwit" pki host "$1" --ip "$lan_v4.1.$2" --ca "$lab_state/pki" --out "$tls" >/dev/null ||
+  "$bin/godwit" pki host "$1" --ip "$lan_v4.1.$2" --ca "$authority" --out "$tls" >/dev/null ||
     die "godwit pki host $1 failed"
-  cp "$lab_state/pki/ca.crt" "$tls/ca.crt"
+  cp "$authority/ca.crt" "$tls/ca.crt"
 }
 
 launch_agent() { # NODE
