@@ -1,10 +1,11 @@
 // A TCP server with little state: answers each line with the number of lines this connection has
 // sent and the line itself. Keeps --resident-mib of touched memory, a pattern that it checks every
-// time a client sends "verify" (the answer is "ok" or what is wrong). Prints "ready" when it
-// listens. echo_client is its counterpart.
+// time a client sends "verify" (the answer is "ok" or what is wrong); "clock" is answered with
+// CLOCK_MONOTONIC and CLOCK_BOOTTIME in seconds. Prints "ready" when it listens. echo_client is its counterpart.
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <cstring>
 #include <map>
@@ -28,6 +29,17 @@ std::string verdict(std::span<const uint64_t> memory) {
   return "ok";
 }
 
+std::string clocks() {
+  std::string said;
+  for (clockid_t clock : {CLOCK_MONOTONIC, CLOCK_BOOTTIME}) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    said += (said.empty() ? "" : " ") +
+            std::to_string(static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9);
+  }
+  return said;
+}
+
 struct Peer {
   std::string pending;
   uint64_t lines = 0;
@@ -45,6 +57,8 @@ bool serve(int fd, Peer& peer, std::span<const uint64_t> memory) {
     peer.pending.erase(0, end + 1);
     if (line == "verify")
       reply += verdict(memory) + "\n";
+    else if (line == "clock")
+      reply += clocks() + "\n";
     else
       reply += std::to_string(++peer.lines) + " " + line + "\n";
   }

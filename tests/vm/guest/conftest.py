@@ -4,4 +4,4 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
-from tests.e2e.conftest import keep, lab, one_lab, pytest_configure  # noqa: E402, F401
+from tests.e2e.conftest import echo, keep, lab, one_lab, pytest_configure  # noqa: E402, F401
