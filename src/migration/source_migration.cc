@@ -18,6 +18,7 @@
 #include "memory/huge_pages.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
+#include "migration/own_bundles.h"
 #include "migration/quiet_freeze.h"
 #include "network/announce.h"
 #include "network/capture.h"
@@ -287,7 +288,7 @@ Result<> SourceMigration::begin_journal() {
                      .cpu_quota = {},
                      .bandwidth_max = request_.options.bandwidth_max(),
                      .network = detachment_->record()};
-  if (facts_.container.bundle == host_.run_directory / "bundles" / request_.container)
+  if (facts_.container.bundle == own_bundle_directory(host_, request_.container))
     facts.bundle = facts_.container.bundle;
   for (const network::HostPort& port : facts_.ports)
     if (!port.macvlan)
@@ -764,7 +765,7 @@ void SourceMigration::finish() {
   if (!reply || !reply->has_finish())
     peers_.forget(request_.target, request_.id, request_.container, in(host_.peer.answer));
   std::error_code error;
-  const auto own_bundle = host_.run_directory / "bundles" / request_.container;
+  const auto own_bundle = own_bundle_directory(host_, request_.container);
   if (facts_.container.bundle == own_bundle) std::filesystem::remove_all(own_bundle, error);
 }
 

@@ -18,6 +18,7 @@
 #include "kernel/proc.h"
 #include "kernel/tmpfs.h"
 #include "kernel/userfaultfd.h"
+#include "migration/own_bundles.h"
 #include "migration/source_facts.h"
 #include "migration/target_links.h"
 #include "runtime/lens_files.h"
@@ -218,10 +219,6 @@ class Judge {
 }  // namespace
 
 peer::PreflightReply judge(const Host& host, const peer::Preflight& request) { return Judge(host, request).run(); }
-
-fs::path own_bundle_directory(const Host& host, const std::string& container) {
-  return host.run_directory / "bundles" / container;
-}
 
 fs::path bundle_on_target(const Host& host, const peer::Preflight& request) {
   fs::path same = request.bundle();

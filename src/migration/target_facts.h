@@ -17,7 +17,6 @@ peer::PreflightReply judge(const Host& host, const peer::Preflight& request);
 // The bundle directory the container gets here: the source's if the same config.json is there too (a shared file
 // system), otherwise one of ours below the run directory.
 std::filesystem::path bundle_on_target(const Host& host, const peer::Preflight& request);
-std::filesystem::path own_bundle_directory(const Host& host, const std::string& container);
 
 // Bytes of images a container of MEMORY_BYTES may send: pages, their index, the contents of its tmpfs mounts, and
 // what is counted as file-backed.

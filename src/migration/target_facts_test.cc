@@ -12,6 +12,7 @@
 #include "base/test_support.h"
 #include "kernel/mounts.h"
 #include "kernel/proc.h"
+#include "migration/own_bundles.h"
 
 namespace godwit {
 namespace {

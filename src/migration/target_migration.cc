@@ -18,6 +18,7 @@
 #include "memory/huge_pages.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
+#include "migration/own_bundles.h"
 #include "migration/target_facts.h"
 #include "migration/target_links.h"
 #include "migration/target_record.h"
@@ -247,6 +248,7 @@ bool TargetMigration::bundle_is_ours() const { return bundle_ == own_bundle_dire
 
 Result<> TargetMigration::prepare_bundle() {
   if (!bundle_is_ours()) return {};
+  remove_abandoned_bundles(host_);
   TRY(make_directories(bundle_));
   undo_.add("remove the bundle", [bundle = bundle_] {
     std::error_code error;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -23,6 +24,9 @@ Result<> write_target_record(const std::filesystem::path& directory, const Targe
 Result<> remove_target_record(const std::filesystem::path& directory);
 
 bool has_target_record(const std::filesystem::path& directory);
+
+// The container a record in DIRECTORY is about; none if there is no record that can be read.
+std::optional<std::string> recorded_container(const std::filesystem::path& directory);
 
 // Gives back what a record in DIRECTORY lists, if there is one. Fine if some of it is gone.
 Result<> give_back_recorded(const std::filesystem::path& directory, const RuncPaths& runc);
