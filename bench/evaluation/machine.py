@@ -25,6 +25,7 @@ def describe():
         "processor": _processor(),
         "processors": os.cpu_count(),
         "emulated": "TCG" in _processor(),  # by QEMU: every instruction
+        "machines": 2 if "GODWIT_PAIR" in os.environ else 1,  # of this kind: tests/support/machine_pair.py
         "memory_mib": memory["MemTotal"] // 1024,
         "soft_dirty": has_soft_dirty(),
         "netem": has_netem(),

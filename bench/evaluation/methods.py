@@ -91,6 +91,7 @@ def by_script(script, *options, environment=None):
         command = [str(ROOT / "bench" / "baseline" / script), container.name, "--from", container.node, "--to", target,
                    "--bundle", str(container.bundle), "--address", f"{container.address}/{containers.SUBNET_BITS}",
                    *options]
+        lab.align_clocks()
         began = time.monotonic()
         status, output, errors = run_script(command, environment)
         total_ms = (time.monotonic() - began) * 1000

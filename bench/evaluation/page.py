@@ -56,6 +56,11 @@ def _title(results):
     return results.sessions[0]["suite"] if results.sessions else "Evaluation"
 
 
+def _emulated(machine):
+    return (f"{'two machines, each ' if machine.get('machines', 1) == 2 else ''}Linux {machine['kernel']}, "
+            f"{machine['processors']} processors ({machine['processor']}), {machine['memory_mib']} MiB, {machine['date']}")
+
+
 def _session(results):
     machine = results.machine
     versions = ", ".join(f"{name} {_version(said)}" for name, said in machine.get("versions", {}).items() if said)
@@ -65,8 +70,7 @@ def _session(results):
         "system": f"{machine.get('distribution')}, Linux {machine.get('kernel')}",
         "kernel lacks": ", ".join(what for key, what in (("soft_dirty", "soft-dirty tracking"), ("netem", "sch_netem"))
                                   if not machine.get(key)) or "nothing that is needed here",
-        "emulated": "; ".join(f"Linux {other['kernel']}, {other['processors']} processors ({other['processor']}), "
-                              f"{other['memory_mib']} MiB, {other['date']}" for other in results.emulated) or "nothing",
+        "emulated": "; ".join(map(_emulated, results.emulated)) or "nothing",
         "versions": versions,
         "command": "; ".join(dict.fromkeys(session["command"] for session in results.sessions)),
         "samples": f"{len(results.samples)}, in {len(results.sessions)} session{'s' * (len(results.sessions) != 1)}",

@@ -84,8 +84,11 @@ def _apart(sample):
     if not sample["machine"].get("emulated"):
         return sample
     version = ".".join(sample["machine"]["kernel"].split(".")[:2])
-    return sample | {"key": f"{version}|{sample['key']}", "experiment": f"{sample['experiment']}-linux-{version.replace('.', '-')}",
-                     "title": f"{sample['title']}, emulated machine with Linux {version}"}
+    name, title = f"linux-{version.replace('.', '-')}", f"emulated machine with Linux {version}"
+    if sample["machine"].get("machines", 1) == 2:
+        name, title = f"two-{name}", f"two emulated machines with Linux {version}"
+    return sample | {"key": f"{name}|{sample['key']}", "experiment": f"{sample['experiment']}-{name}",
+                     "title": f"{sample['title']}, {title}"}
 
 
 class Results:
@@ -101,9 +104,9 @@ class Results:
 
     @property
     def emulated(self):
-        """Machines besides that, a kernel each."""
-        return list({session["machine"]["kernel"]: session["machine"] for session in self.sessions
-                     if session["machine"].get("emulated")}.values())
+        """Machines besides that: of each kernel one alone and one of two."""
+        return list({(machine["kernel"], machine.get("machines", 1)): machine
+                     for machine in (session["machine"] for session in self.sessions) if machine.get("emulated")}.values())
 
     def experiments(self):
         return list(dict.fromkeys(sample["experiment"] for sample in self.samples))

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 
 from .lab import LabError
-from .paths import BUILD, TOOLS, workload
+from .paths import BUILD, SHARED, TOOLS, workload
 
 SUBNET_BITS = 16
 REDIS_PORT = 6379
@@ -53,7 +53,7 @@ def prepare(lab, node, name, address, command, *, rootfs, options=(), also=(), e
     EDIT, which is called with what config.json holds.
     """
     netns = lab.netns(node, name, f"{address}/{SUBNET_BITS}", *also)
-    bundle = BUILD / "bundles" / name
+    bundle = (SHARED or BUILD) / "bundles" / name
     subprocess.run([str(TOOLS / "bundle"), str(bundle), "--rootfs", rootfs, "--netns", netns, *options,
                     "--", *command], check=True)
     if edit:

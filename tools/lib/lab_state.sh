@@ -5,6 +5,7 @@
 #   owner              checkout and time; written first, so that a lab cut short in the middle of `up` is known
 #   ready              exists when `up` has finished
 #   HOST/holder        "PID STARTTIME" of the process that keeps HOST's namespaces
+#   HOST/far           of a node on another machine: lab_machines.sh
 #   HOST/agent         the same for its godwitd; HOST/godwitd.log is that one's output
 #   pki/               the lab's certificate authority
 
