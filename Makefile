@@ -2,7 +2,7 @@
 # on the running kernel) and builds; when that is done already, it costs well under a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-vm lint lab-up lab-down clean
+.PHONY: help build demo test bench bench-vm bench-two-vms lint lab-up lab-down clean
 
 help:
 	@echo 'make build     compile godwit, godwitd and what belongs to them (build/default/bin)'
@@ -10,6 +10,7 @@ help:
 	@echo 'make test      all checks and tests'
 	@echo 'make bench     godwit and others, measured here: a hundred minutes, goes on after ^C (BENCH=--quick: ten minutes)'
 	@echo 'make bench-vm  what this kernel cannot do, in an emulated machine with another; goes into the report of bench'
+	@echo 'make bench-two-vms  the same in two such machines, with a host in each'
 	@echo 'make lab-up    two hosts on this machine, to try godwit by hand (see tools/lab help)'
 	@echo 'make lab-down  take them away'
 	@echo 'make clean     remove build/'
@@ -47,6 +48,11 @@ bench-vm:
 	@tools/bootstrap build run bench vm
 	$(call compile,programs)
 	@bench/evaluate --vm bookworm --resume $(BENCH)
+
+bench-two-vms:
+	@tools/bootstrap build run bench vm
+	$(call compile,programs)
+	@bench/evaluate --two-vms bookworm --resume $(BENCH)
 
 lab-up: build
 	@tools/lab up

@@ -158,6 +158,15 @@ def test_down_ends_what_runs_on_a_host_frozen_or_not():
     assert frozen.wait(5) == -9
 
 
+@pytest.mark.parametrize("options", [["--only", "1"], ["--trunk", "lo"],
+                                     ["--only", "3", "--trunk", "lo", "--authority", "/"]])
+@pytest.mark.usefixtures("clean_machine")
+def test_a_part_of_a_lab_needs_a_way_to_the_others(options):
+    refused = lab("up", "--no-agents", *options, check=False)
+    assert refused.returncode != 0
+    assert "--only takes one of the nodes" in refused.stderr
+
+
 @pytest.mark.usefixtures("one_lab")
 def test_second_lab_is_refused_and_the_first_unharmed():
     refused = lab("up", "--no-agents", check=False)
@@ -229,3 +238,36 @@ def test_machine_itself_has_no_part_in_the_lab():
     assert "10.99." not in subprocess.check_output(["ip", "-4", "address"], text=True)
     assert "10.99." not in subprocess.check_output(["ip", "-4", "route"], text=True)
     assert "default" not in lab("exec", "node1", "--", "ip", "route").stdout
+
+
+# The hosts of a lab are the machines of another.
+@pytest.mark.usefixtures("one_lab")
+def test_nodes_may_be_on_several_machines(tmp_path):
+    def on(machine, *words, check=True):
+        return lab("exec", machine, "--", str(LAB), *words, check=check)
+
+    def reaches_from_client(address):
+        return on("node1", "exec", "client", "--", "ping", "-c1", "-W1", address, check=False).returncode == 0
+
+    ends = ["netns", (STATE / "node1/holder").read_text().split()[0], "type", "veth", "peer", "name", "trunk", "netns",
+            (STATE / "node2/holder").read_text().split()[0]]
+    subprocess.run(["ip", "link", "add", "trunk", *ends], check=True)
+    try:
+        for number in ("1", "2"):
+            on(f"node{number}", "up", "--no-agents", "--only", number, "--trunk", "trunk", "--authority", str(tmp_path))
+        assert "node2    on another machine" in on("node1", "status").stdout
+        assert reaches_from_client("10.99.1.2")
+        done = on("node1", "exec", "node2", "--", "sh", "-c", "hostname; exit 7", check=False)
+        assert (done.returncode, done.stdout) == (7, "node2\n")
+        assert on("node2", "exec", "node1", "--", "hostname").stdout == "node1\n"
+        on("node1", "netns", "node2", "web", "--ip", "10.99.2.10/16")
+        assert reaches_from_client("10.99.2.10")
+        on("node1", "link", "node2", "--rate", "1gbit")
+        assert "rate 1Gbit" in on("node1", "exec", "node2", "--", "tc", "qdisc", "show", "dev", "uplink").stdout
+        # The answer would not come back.
+        refused = on("node1", "link", "node2", "--cut", check=False)
+        assert refused.returncode != 0 and "cut it there" in refused.stderr
+        assert reaches_from_client("10.99.2.10")
+    finally:
+        for machine in ("node1", "node2"):
+            on(machine, "down")

@@ -31,9 +31,10 @@ open_door() { # NODE NUMBER
   die "the door of this machine did not open within 30 s"
 }
 
-# Replaces this process by CMD on the machine that has the node.
-on_far_machine() { # NODE CMD…
+# Replaces this process by tools/lab COMMAND NODE… on the machine that has the node.
+on_far_machine() { # COMMAND NODE…
   local from
+  [[ $1 != link || ${3:-} != --cut ]] || die "$2 is on another machine and is reached by that link: cut it there"
   from=$(hosts | grep -vx lan | head -n 1)
-  run_on "$from" /usr/bin/python3 "$here/lib/lab_door.py" call "$(<"$lab_state/$1/far")" "${@:2}"
+  run_on "$from" /usr/bin/python3 "$here/lib/lab_door.py" call "$(<"$lab_state/$2/far")" "$here/lab" "$@"
 }

@@ -49,14 +49,14 @@ BATCH
   await_link_up "$2" "$4"
 }
 
-# The link to the other machines of a lab. The kernel gives a device of the machine's own back when its namespace ends.
+# The link to the other machines of a lab, whose ends may come up later. The kernel gives a device of the machine's own back
+# when its namespace ends.
 plug_trunk_into_lan() { # PID-OF-LAN DEVICE
   ip link set dev "$2" netns "$1"
   ip_in "$1" <<BATCH
 link set dev $2 up addrgenmode none
 link set dev $2 master br0
 BATCH
-  await_link_up "$1" "$2"
 }
 
 # A node's bridge has a fixed MAC address: otherwise it takes the lowest of its ports', and the node's address would
