@@ -4,19 +4,21 @@
 
 # Prints "TYPE MOUNTPOINT OPTIONS" for each hierarchy, OPTIONS being those that mount it once more.
 cgroup_hierarchies() {
-  awk '{
-    for (i = 7; $i != "-"; i++);
-    type = $(i + 1); options = $(i + 3)
-    if (type !~ /^cgroup2?$/ || seen[$3]++) next
-    if (type == "cgroup2") options = "rw"
-    else {
-      count = split(options, all, ","); options = ""
-      for (j = 1; j <= count; j++)
-        if (all[j] !~ /^(rw|ro|seclabel|clone_children|release_agent=.*)$/) options = options "," all[j]
-      options = (options ~ /name=/ ? "none" options : substr(options, 2))
-    }
-    print type, $5, options
-  }' /proc/self/mountinfo
+  local line fields type options all option seen=" "
+  while read -r line; do
+    [[ $line == *" - cgroup "* || $line == *" - cgroup2 "* ]] || continue
+    read -ra fields <<<"$line"
+    [[ $seen != *" ${fields[2]} "* ]] || continue
+    seen+="${fields[2]} "
+    read -r type _ all <<<"${line##* - }"
+    options=
+    for option in ${all//,/ }; do
+      [[ $option =~ ^(rw|ro|seclabel|clone_children|release_agent=.*)$ ]] || options+=,$option
+    done
+    [[ $options != *name=* ]] || options=none$options
+    [[ $type == cgroup ]] || options=rw
+    echo "$type ${fields[4]} ${options#,}"
+  done </proc/self/mountinfo
 }
 
 # Where the processes of a host are: on a pure version 2 system in a child, because a cgroup that hands controllers

@@ -14,6 +14,7 @@ readonly lab_state=/run/godwit-lab
 readonly lab_lock=/run/godwit-lab.lock
 
 # A process is its PID and its start time, so that a reused PID is never taken for it.
+# Sets REPLY.
 start_time() { # PID
   local stat
   read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
@@ -21,17 +22,18 @@ start_time() { # PID
   # shellcheck disable=SC2086
   set -- $stat
   [[ $1 != Z ]] || return 1
-  echo "${20}"
+  REPLY=${20}
 }
 
 remember_process() { # FILE PID
-  echo "$2 $(start_time "$2")" >"$1"
+  start_time "$2" || REPLY=gone
+  echo "$2 $REPLY" >"$1"
 }
 
 # live_process FILE: prints the PID if the process remembered there is still that one.
 live_process() {
   local pid started
-  [[ -r $1 ]] && read -r pid started <"$1" && [[ $(start_time "$pid") == "$started" ]] && echo "$pid"
+  [[ -r $1 ]] && read -r pid started <"$1" && start_time "$pid" && [[ $REPLY == "$started" ]] && echo "$pid"
 }
 
 # One `up`, `down` or change at a time on the machine; waits up to 30 s for the one before. The holder may delete the
