@@ -70,14 +70,16 @@ def test_an_emulated_machine_has_experiments_of_its_own(tmp_path):
             ("sample", sample("runc-precopy", 1, downtime_ms=downtime_ms)))))
         return path
 
-    found = series.load([run("real", {"kernel": "6.18.4", "emulated": False}, 5),
-                         run("vm", {"kernel": "6.1.0-50-amd64", "emulated": True, "processors": 2, "processor": "TCG",
-                          "memory_mib": 1, "date": "today"}, 900)])
-    assert found.experiments() == ["x", "x-linux-6-1"]
-    assert [series.values(found.of(name), "downtime") for name in found.experiments()] == [[5], [900]]
+    emulated = {"kernel": "6.1.0-50-amd64", "emulated": True, "processors": 2, "processor": "TCG", "memory_mib": 1,
+                "date": "today"}
+    found = series.load([run("real", {"kernel": "6.18.4", "emulated": False}, 5), run("vm", emulated, 900),
+                         run("two", emulated | {"machines": 2}, 800)])
+    assert found.experiments() == ["x", "x-linux-6-1", "x-two-linux-6-1"]
+    assert [series.values(found.of(name), "downtime") for name in found.experiments()] == [[5], [900], [800]]
     assert found.machine["kernel"] == "6.18.4"
     shown = page.render(found)
     assert "X, emulated machine with Linux 6.1" in shown and "6.1.0-50-amd64" in shown
+    assert "X, two emulated machines with Linux 6.1" in shown and "two machines, each Linux 6.1" in shown
 
 
 def test_pace_is_of_what_it_was_before():
