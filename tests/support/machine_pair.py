@@ -67,6 +67,8 @@ def run(suites, directory, share, command, timeout_s, show, cgroup=2):
         for machine in machines:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(machine.pid, signal.SIGTERM)
+        for machine in machines:
+            machine.wait()
 
 
 def _options(directory, number):
