@@ -158,7 +158,7 @@ def test_down_ends_what_runs_on_a_host_frozen_or_not():
     assert frozen.wait(5) == -9
 
 
-@pytest.mark.parametrize("options", [["--only", "1"], ["--trunk", "lo"],
+@pytest.mark.parametrize("options", [["--only", "1"], ["--trunk", "lo"], ["--only", "1", "--authority", "/"],
                                      ["--only", "3", "--trunk", "lo", "--authority", "/"]])
 @pytest.mark.usefixtures("clean_machine")
 def test_a_part_of_a_lab_needs_a_way_to_the_others(options):
