@@ -50,8 +50,7 @@ class Lab:
         """A Popen of a command outside of the lab's hosts, on the machine that has the node."""
         if not self.is_far(node):
             return subprocess.Popen(command, **options)
-        address = (STATE / node / "far").read_text().strip()
-        return self.popen(CLIENT, sys.executable, str(DOOR), "call", address, *command, **options)
+        return self.popen(CLIENT, *self._door(node, "call"), *command, **options)
 
     @staticmethod
     def is_far(node):
@@ -62,7 +61,11 @@ class Lab:
         """Machines of one lab have one time, to within some ms: scripts compare what they said on both."""
         for node in self.nodes:
             if self.is_far(node):
-                self.exec(CLIENT, sys.executable, str(DOOR), "align", (STATE / node / "far").read_text().strip())
+                self.exec(CLIENT, *self._door(node, "align"))
+
+    @staticmethod
+    def _door(node, verb):
+        return [sys.executable, str(DOOR), verb, (STATE / node / "far").read_text().strip()]
 
     def popen(self, host, *command, **options):
         return subprocess.Popen([*self.prefix(host), *command], env=_environment(), **options)
