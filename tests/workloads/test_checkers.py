@@ -147,19 +147,34 @@ def test_storm_goes_on_for_thousands_of_steps_and_is_right():
         assert verdict["ok"] and verdict["forks"] > 10, verdict
 
 
+def is_checked_page(page):
+    """Not the heap, which lists numbers and counts, too: the contents of a checked page are multiples of one number."""
+    _, count, second, third = struct.unpack("<4Q", page[:32])
+    return count > 0 and second != 0 and (third - second) * 2 % 2**64 == second
+
+
+def spoil_storm(storm):
+    """Up to 50 pages with something in them; how many."""
+    spoilt = 0
+    for start, size, path in list(storm.mappings()):
+        for at in range(start, start + min(size, 1 << 20), PAGE) if not path else ():
+            with contextlib.suppress(OSError):  # unmapped since
+                if spoilt < 50 and is_checked_page(storm.read(at)):
+                    storm.write(at + 2048, b"\xff" * 64)
+                    spoilt += 1
+    return spoilt
+
+
 def test_storm_finds_a_spoilt_page():
     with started("map_storm", seed=7, rate=100) as storm:
         while storm.ask("stats")["steps"] < 100:
             pass
-        spoilt = 0
-        for start, size, path in list(storm.mappings()):
-            for at in range(start, start + min(size, 1 << 20), PAGE) if not path else ():
-                with contextlib.suppress(OSError):  # unmapped since
-                    number, count = struct.unpack("<QQ", storm.read(at)[:16])
-                    if 0 < number < 1 << 20 and 0 < count < 1 << 10 and spoilt < 50:
-                        storm.write(at + 2048, b"\xff" * 64)
-                        spoilt += 1
-        assert "torn" in storm.ask("verify")["why"], spoilt
+        for _ in range(10):  # the storm may write or unmap all of them again before anything looks
+            spoilt = spoil_storm(storm)
+            if not (verdict := storm.ask("verify"))["ok"]:
+                break
+        # A child that was forked since may have been the first to find one; its words are on the standard output.
+        assert re.search("torn|a child ended with status", verdict["why"]), (verdict, spoilt)
 
 
 def test_shared_areas_are_right_and_a_spoilt_page_is_found():
