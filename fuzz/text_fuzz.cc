@@ -35,7 +35,7 @@ GODWIT_FUZZ_TARGET(mountinfo) { (void)parse_mountinfo(input); }
 GODWIT_FUZZ_TARGET(cgroups) {
   fuzz::Cutter cut(input);
   const std::string_view cgroup = cut.piece();
-  (void)parse_cgroup_directories(cgroup, cut.rest());
+  if (auto mounts = parse_mountinfo(cut.rest())) (void)parse_cgroup_directories(cgroup, *mounts);
 }
 
 GODWIT_FUZZ_TARGET(oci_spec) {

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -30,17 +31,14 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 }
 
 // Key of a hierarchy: "" for version 2, else one entry for each controller and "name=…".
-std::map<std::string, fs::path, std::less<>> mounted_hierarchies(std::string_view mountinfo) {
-  std::map<std::string, fs::path, std::less<>> mounts;
-  for (std::string_view line : split(mountinfo, '\n')) {
-    const auto fields = split(line, ' ');
-    const auto dash = std::ranges::find(fields, "-");
-    if (fields.size() < 5 || fields.end() - dash < 4) continue;
-    if (dash[1] == "cgroup2") mounts.emplace("", fields[4]);
-    if (dash[1] != "cgroup") continue;
-    for (std::string_view option : split(dash[3], ',')) mounts.emplace(option, fields[4]);
+std::map<std::string, fs::path, std::less<>> hierarchies(const std::vector<MountEntry>& mounts) {
+  std::map<std::string, fs::path, std::less<>> found;
+  for (const MountEntry& mount : mounts) {
+    if (mount.type == "cgroup2") found.emplace("", mount.mountpoint);
+    if (mount.type != "cgroup") continue;
+    for (std::string_view option : split(mount.super_options, ',')) found.emplace(option, mount.mountpoint);
   }
-  return mounts;
+  return found;
 }
 
 void kill_all(const fs::path& directory) {
@@ -60,23 +58,23 @@ void remove_directories(const fs::path& directory) {
 
 }  // namespace
 
-std::vector<fs::path> parse_cgroup_directories(std::string_view cgroup, std::string_view mountinfo) {
-  const auto mounts = mounted_hierarchies(mountinfo);
+std::vector<fs::path> parse_cgroup_directories(std::string_view cgroup, const std::vector<MountEntry>& mounts) {
+  const auto found = hierarchies(mounts);
   std::vector<fs::path> directories;
   for (std::string_view line : split(cgroup, '\n')) {  // 4:cpu,cpuacct:/path
     const auto fields = split(line, ':');
     if (fields.size() < 3) continue;
-    const auto mount = mounts.find(split(fields[1], ',')[0]);
+    const auto hierarchy = found.find(split(fields[1], ',')[0]);
     const std::string_view path = line.substr(fields[0].size() + fields[1].size() + 2);
-    if (mount != mounts.end()) directories.push_back(mount->second / fs::path(path).relative_path());
+    if (hierarchy != found.end()) directories.push_back(hierarchy->second / fs::path(path).relative_path());
   }
   return directories;
 }
 
 Result<std::vector<fs::path>> cgroup_directories(pid_t pid) {
   TRY_ASSIGN(std::string cgroup, read_file(fs::path("/proc") / std::to_string(pid) / "cgroup"));
-  TRY_ASSIGN(std::string mountinfo, read_file("/proc/self/mountinfo"));
-  return parse_cgroup_directories(cgroup, mountinfo);
+  TRY_ASSIGN(const auto mounts, read_mounts(::getpid()));
+  return parse_cgroup_directories(cgroup, mounts);
 }
 
 Result<> remove_cgroup(const fs::path& directory, Deadline deadline) {

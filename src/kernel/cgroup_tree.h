@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "kernel/mounts.h"
 
 namespace godwit {
 
@@ -16,8 +17,9 @@ namespace godwit {
 // ended.
 Result<std::vector<std::filesystem::path>> cgroup_directories(pid_t pid);
 
-// The same from the texts of /proc/PID/cgroup and /proc/self/mountinfo.
-std::vector<std::filesystem::path> parse_cgroup_directories(std::string_view cgroup, std::string_view mountinfo);
+// The same from the text of /proc/PID/cgroup and the mounts of this process.
+std::vector<std::filesystem::path> parse_cgroup_directories(std::string_view cgroup,
+                                                            const std::vector<MountEntry>& mounts);
 
 // Kills every process in DIRECTORY and below it and removes the cgroups. Fine if it is gone.
 Result<> remove_cgroup(const std::filesystem::path& directory, Deadline deadline);

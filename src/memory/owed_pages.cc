@@ -2,20 +2,9 @@
 
 #include <algorithm>
 
+#include "memory/page_set.h"
+
 namespace godwit {
-
-namespace {
-
-// Appends the page at ADDRESS.
-void append(PageRanges& ranges, RemoteAddr address) {
-  if (!ranges.empty() && ranges.back().end() == address) {
-    ++ranges.back().pages;
-  } else {
-    ranges.push_back({address, 1});
-  }
-}
-
-}  // namespace
 
 uint32_t stream_of(SpaceId space, RemoteAddr address, uint32_t streams) {
   return static_cast<uint32_t>((address.value / kRegionBytes + space) % streams);
@@ -50,7 +39,7 @@ std::optional<OwedPages::Batch> OwedPages::take(uint32_t stream, uint64_t pages_
   for (size_t page = 0; page < kRegionPages && taken < pages_max; ++page) {
     if (!region.left.test(page)) continue;
     region.left.reset(page);
-    append(batch.pages, region.start + page * kPageBytes);
+    append(batch.pages, {region.start + page * kPageBytes, 1});
     ++taken;
   }
   queue.left -= taken;
@@ -68,7 +57,7 @@ PageRanges OwedPages::take_requested(SpaceId space, const PageRange& range) {
   for (RemoteAddr at = range.start; at < end; at = at + kPageBytes) {
     const size_t page = page_in_region(at);
     if (!region.owed.test(page)) continue;
-    append(pages, at);
+    append(pages, {at, 1});
     if (region.left.test(page)) --queue.left;
     region.left.reset(page);
   }

@@ -13,4 +13,13 @@ PageRanges subtract(const PageRanges& a, const PageRanges& b);
 uint64_t count_pages(const PageRanges& ranges);
 bool contains(const PageRanges& ranges, RemoteAddr address);
 
+// PAGES lie behind all of RANGES; what touches the last one becomes part of it.
+inline void append(PageRanges& ranges, const PageRange& pages) {
+  if (!ranges.empty() && ranges.back().end() == pages.start) {
+    ranges.back().pages += pages.pages;
+  } else {
+    ranges.push_back(pages);
+  }
+}
+
 }  // namespace godwit

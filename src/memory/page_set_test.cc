@@ -59,5 +59,13 @@ TEST_P(RandomSets, AreSetsOfPages) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomSets, testing::Range(0U, 10U));
 
+TEST(PageSet, WhatTouchesTheLastRangeBecomesPartOfIt) {
+  PageRanges ranges;
+  append(ranges, {{0x1000}, 2});
+  append(ranges, {{0x3000}, 1});
+  append(ranges, {{0x5000}, 1});
+  EXPECT_EQ(ranges, (PageRanges{{{0x1000}, 3}, {{0x5000}, 1}}));
+}
+
 }  // namespace
 }  // namespace godwit

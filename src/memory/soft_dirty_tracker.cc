@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "memory/page_set.h"
 
 namespace godwit {
 
@@ -13,14 +14,6 @@ namespace {
 
 // Frames are told apart up to 8 TiB of memory; beyond that two of them may look the same.
 uint32_t note_of(PagemapEntry entry) { return static_cast<uint32_t>(entry.frame() << 1) | (entry.swapped() ? 1 : 0); }
-
-void append(RemoteAddr page, PageRanges& ranges) {
-  if (!ranges.empty() && ranges.back().end() == page) {
-    ++ranges.back().pages;
-  } else {
-    ranges.push_back({page, 1});
-  }
-}
 
 }  // namespace
 
@@ -72,7 +65,7 @@ Result<PageRanges> SoftDirtyTracker::look(const std::vector<Mapping>& owned, Fra
       for (size_t i = 0; i < entries.size(); ++i) {
         if (!entries[i].has_content()) continue;
         const RemoteAddr page = first + i * kPageBytes;
-        if (entries[i].soft_dirty() || !before_.had(page, entries[i])) append(page, written);
+        if (entries[i].soft_dirty() || !before_.had(page, entries[i])) append(written, {page, 1});
         now.add(page, entries[i]);
       }
     }));

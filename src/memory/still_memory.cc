@@ -4,6 +4,8 @@
 #include <atomic>
 #include <thread>
 
+#include "memory/page_set.h"
+
 namespace godwit {
 
 namespace {
@@ -30,14 +32,6 @@ std::vector<Piece> pieces_of(const std::vector<Mapping>& owned) {
   return pieces;
 }
 
-void append(const PageRange& pages, PageRanges& to) {
-  if (!to.empty() && to.back().end() == pages.start) {
-    to.back().pages += pages.pages;
-  } else {
-    to.push_back(pages);
-  }
-}
-
 // What a scan for all but protected pages tells of a piece; pages that it leaves out are protected ones with content.
 class Telling {
  public:
@@ -48,12 +42,12 @@ class Telling {
     if ((categories & kPageGuard) != 0) {
       found_.guarded = true;
     } else if ((categories & kPageZero) == 0 && (categories & (kPagePresent | kPageSwapped)) != 0) {
-      append(pages, found_.populated);
-      if ((categories & kPageWritten) != 0) append(pages, found_.written);
+      append(found_.populated, pages);
+      if ((categories & kPageWritten) != 0) append(found_.written, pages);
     }
   }
   void pass_by(RemoteAddr end) {
-    if (untold_ < end) append({untold_, (end - untold_) / kPageBytes}, found_.populated);
+    if (untold_ < end) append(found_.populated, {untold_, (end - untold_) / kPageBytes});
   }
 
  private:
@@ -71,7 +65,7 @@ Result<> look_at(const PagemapScan& scan, Piece& piece) {
   return {};
 }
 
-void append(PageRanges& to, const PageRanges& ranges) { to.insert(to.end(), ranges.begin(), ranges.end()); }
+void append_all(PageRanges& to, const PageRanges& ranges) { to.insert(to.end(), ranges.begin(), ranges.end()); }
 
 }  // namespace
 
@@ -92,8 +86,8 @@ Result<StillMemory> look_at_still_memory(const PagemapScan& scan, const std::vec
   StillMemory all;
   for (const Piece& piece : pieces) {
     TRY(piece.verdict);
-    append(all.populated, piece.found.populated);
-    append(all.written, piece.found.written);
+    append_all(all.populated, piece.found.populated);
+    append_all(all.written, piece.found.written);
     all.guarded |= piece.found.guarded;
   }
   return all;

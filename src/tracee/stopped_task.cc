@@ -59,6 +59,7 @@ Result<int> await_stop(pid_t thread, Deadline deadline) {
 // The first "syscall" (0f 05) in the vdso of PID.
 Result<RemoteAddr> find_instruction(pid_t pid) {
   TRY_ASSIGN(const auto mappings, read_maps(pid));
+  if (mappings.empty()) return fail(Error("the process has ended", ESRCH));  // it is about to
   for (const Mapping& mapping : mappings) {
     if (mapping.name != "[vdso]" || mapping.inode != 0) continue;
     std::string code(std::min(mapping.end - mapping.start, kVdsoBytesMax), '\0');

@@ -44,6 +44,14 @@ TEST(StoppedTask, TheEndOfTheProcessIsAnError) {
   EXPECT_EQ(result.error().code(), ESRCH);
 }
 
+TEST(StoppedTask, OneWithoutMemoryHasEnded) {
+  TestProcess process([] {});
+  ASSERT_TRUE(await([&] { return process.state() == 'Z'; }));
+  auto task = StoppedTask::stop(process.pid(), in_ms(5000));
+  ASSERT_FALSE(task);
+  EXPECT_EQ(task.error().code(), ESRCH);
+}
+
 void count(const Board& board) {
   while (board[kGo] == 0) board[kCount].fetch_add(1);
 }
