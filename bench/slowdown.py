@@ -1,11 +1,12 @@
 """What a migration costs the program: while rounds run, 10 s after the last page, and after one that was cancelled.
 
-While rounds run: the program has a processor of its own, the last one, and both agents have the others. Its pace between
-the begin of the rounds and the freeze, against its pace in the 3 s before the migration; longest stall in the same time,
+While rounds run: the program has a processor of its own, the last one; both agents and this measuring, which looks at the
+hosts' memory all the time, have the others. Its pace between the begin of the rounds and the freeze, against its pace in the 3 s before the migration; longest stall in the same time,
 and in the 3 s before: a virtual machine stalls by itself. Afterwards: against the same program on the same host, never
 migrated; one is paused while the other is measured, in turns.
 """
 
+import contextlib
 import os
 import subprocess
 import time
@@ -49,7 +50,7 @@ def while_rounds_run(lab, options, name, flags):
                        check=True, stdout=subprocess.DEVNULL)
     container = start(lab, "page_checker", edit=on_its_own_processor, **flags)
     slowdowns, stalls, stalls_before = [], [], []
-    with Checker(lab, container) as checker:
+    with on_processors(range(own)), Checker(lab, container) as checker:
         for number in range(1, options.repeat + 1):
             stats = checker.stats()
             behind_s = time.monotonic() - own_now_s(stats)
@@ -72,6 +73,17 @@ def while_rounds_run(lab, options, name, flags):
     container.remove(lab)
     return {"slowdown": median(slowdowns) if slowdowns else None, "slowdowns": slowdowns,
             "stall_max_ms": max(stalls), "stalls_ms": stalls, "stalls_before_ms": stalls_before}
+
+
+@contextlib.contextmanager
+def on_processors(numbers):
+    """This thread and all that it starts meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, numbers)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def cancelled(lab, container):

@@ -5,7 +5,7 @@ import dataclasses
 from . import bootstrap, series
 from .series import MEASURES, number, title_of
 
-OURS = "godwit-hybrid"  # what `godwit migrate` does by default, from 32 MiB on
+OURS = "godwit-hybrid"  # what `godwit migrate` does by default, from 4 MiB on
 COMPARED = ("downtime", "client_gap", "standstill", "total", "bytes", "memory", "cpu")
 
 
