@@ -1,9 +1,9 @@
 """What a migration costs the program: while rounds run, 10 s after the last page, and after one that was cancelled.
 
 While rounds run: the program has a processor of its own, the last one; both agents and this measuring, which looks at the
-hosts' memory all the time, have the others. Its pace between the begin of the rounds and the freeze, against its pace in the 3 s before the migration; longest stall in the same time,
-and in the 3 s before: a virtual machine stalls by itself. Afterwards: against the same program on the same host, never
-migrated; one is paused while the other is measured, in turns.
+hosts' memory all the time, have the others. Its pace between the begin of the rounds and the freeze, against its pace in
+the 3 s before the migration; longest stall in the same time, and in the 3 s before: a virtual machine stalls by itself.
+Afterwards: against the same program on the same host, never migrated; one is paused while the other is measured, in turns.
 """
 
 import contextlib

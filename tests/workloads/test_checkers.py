@@ -87,13 +87,17 @@ def pages():
         yield checker
 
 
-def spoil_twice(workload_, at, spoil):
-    """A write by the workload itself may come between: then once more."""
+def found_after(workload_, spoil):
+    """What the workload says of what SPOIL does. Its own writes may come between: then once more."""
     for _ in range(10):
-        workload_.write(at, spoil(workload_.read(at)))
+        spoil()
         if not (verdict := workload_.ask("verify"))["ok"]:
             return verdict
     raise AssertionError("nothing was found")
+
+
+def spoil_twice(workload_, at, spoil):
+    return found_after(workload_, lambda: workload_.write(at, spoil(workload_.read(at))))
 
 
 def test_untouched_memory_is_right(pages):
@@ -154,7 +158,7 @@ def is_checked_page(page):
 
 
 def spoil_storm(storm):
-    """Up to 50 pages with something in them; how many."""
+    """Up to 50 pages with something in them."""
     spoilt = 0
     for start, size, path in list(storm.mappings()):
         for at in range(start, start + min(size, 1 << 20), PAGE) if not path else ():
@@ -162,19 +166,15 @@ def spoil_storm(storm):
                 if spoilt < 50 and is_checked_page(storm.read(at)):
                     storm.write(at + 2048, b"\xff" * 64)
                     spoilt += 1
-    return spoilt
 
 
 def test_storm_finds_a_spoilt_page():
     with started("map_storm", seed=7, rate=100) as storm:
         while storm.ask("stats")["steps"] < 100:
             pass
-        for _ in range(10):  # the storm may write or unmap all of them again before anything looks
-            spoilt = spoil_storm(storm)
-            if not (verdict := storm.ask("verify"))["ok"]:
-                break
+        verdict = found_after(storm, lambda: spoil_storm(storm))
         # A child that was forked since may have been the first to find one; its words are on the standard output.
-        assert re.search("torn|a child ended with status", verdict["why"]), (verdict, spoilt)
+        assert re.search("torn|a child ended with status", verdict["why"]), verdict
 
 
 def test_shared_areas_are_right_and_a_spoilt_page_is_found():
