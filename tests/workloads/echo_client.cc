@@ -75,6 +75,7 @@ std::expected<nlohmann::json, std::string> use_each(std::vector<std::unique_ptr<
 int run(int argc, char** argv) {
   Flags flags(argc, argv,
               {{"host", "127.0.0.1"}, {"port", "7007"}, {"connections", "1"}, {"idle", "0"}, {"pace-us", "500"}});
+  const std::chrono::microseconds pace(flags.number("pace-us"));
   std::vector<std::unique_ptr<Connection>> connections;
   std::vector<std::unique_ptr<Prober>> probers;
   std::vector<int> fds;
@@ -82,15 +83,14 @@ int run(int argc, char** argv) {
     fds.push_back(connect_to(flags.text("host"), flags.text("port")));
     auto* connection = connections.emplace_back(std::make_unique<Connection>(fds.back())).get();
     probers.push_back(std::make_unique<Prober>(
-        "connection " + std::to_string(i), [connection] { return connection->request(); },
-        std::chrono::microseconds(flags.number("pace-us"))));
+        "connection " + std::to_string(i), [connection] { return connection->request(); }, pace));
   }
   std::vector<std::unique_ptr<Connection>> idle;
   for (long i = 0; i < flags.number("idle"); ++i) {
     fds.push_back(connect_to(flags.text("host"), flags.text("port")));
     idle.push_back(std::make_unique<Connection>(fds.back()));
   }
-  for (auto& prober : probers) prober->start();
+  for (size_t i = 0; i < probers.size(); ++i) probers[i]->start(pace * i / probers.size());
   ControlLoop::print({{"event", "ready"}, {"ok", true}, {"connections", fds.size()}});
   ControlLoop control(probers);
   control.add_command("idle", [&](const std::string&) { return use_each(idle); });

@@ -44,7 +44,8 @@ Prober::~Prober() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Prober::start() {
+void Prober::start(std::chrono::microseconds phase) {
+  turn_ = Clock::now() + phase;
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -85,34 +86,38 @@ Window Prober::take_window(uint64_t last, std::chrono::milliseconds timeout) {
   return std::exchange(window_, Window{});
 }
 
-bool Prober::between_requests() {
+bool Prober::await_turn() {
   std::unique_lock lock(mutex_);
-  if (job_) {
-    Step job = std::exchange(job_, nullptr);
-    lock.unlock();
-    Status result = job();
-    lock.lock();
-    if (!result) failure_ = name_ + ": " + result.error();
-    job_result_ = std::move(result);
-    changed_.notify_all();
+  while (changed_.wait_until(lock, turn_, [this] { return job_ || stopping_ || failure_; })) {
+    if (job_) serve_job(lock);
+    if (stopping_ || failure_) return false;
   }
-  if (stopping_ || failure_) return false;
   ++begun_;
   current_began_ = Clock::now();
   return true;
 }
 
+void Prober::serve_job(std::unique_lock<std::mutex>& lock) {
+  Step job = std::exchange(job_, nullptr);
+  lock.unlock();
+  Status result = job();
+  lock.lock();
+  if (!result) failure_ = name_ + ": " + result.error();
+  job_result_ = std::move(result);
+  changed_.notify_all();
+}
+
 void Prober::loop() {
-  while (between_requests()) {
+  while (await_turn()) {
     Clock::time_point began = current_began_;  // written by this thread only
     Status status = step_();
     Clock::time_point ended = Clock::now();
-    std::unique_lock lock(mutex_);
+    std::lock_guard lock(mutex_);
     window_.add(began, ended);
     if (!status) failure_ = name_ + ": " + status.error();
     ++ended_;
     changed_.notify_all();
-    if (pace_.count() > 0 && status) changed_.wait_until(lock, began + pace_, [this] { return stopping_ || job_; });
+    if (pace_.count() > 0) turn_ += pace_ * ((ended - turn_) / pace_ + 1);
   }
   std::lock_guard lock(mutex_);
   finished_ = true;

@@ -2,8 +2,8 @@
 // each, and stops for good at the first wrong reply or broken connection. It never reconnects: a
 // broken connection is what a migration promises not to cause.
 //
-// The longest wait of a window is the client gap. A prober that paces itself starts a request every
-// `pace`; the gap it sees is short by at most that.
+// The longest wait of a window is the client gap. A prober that paces itself has a turn every `pace` and lets those
+// pass that come while a request is in flight; the gap it sees is short by at most that.
 #pragma once
 
 #include <chrono>
@@ -43,7 +43,8 @@ class Prober {
   ~Prober();  // joins: the step must return, so shut its socket down first
   Prober(const Prober&) = delete;
 
-  void start();
+  // The first turn is `phase` from now: probers of one pace that shall not ask in bursts have different ones.
+  void start(std::chrono::microseconds phase = {});
 
   // Runs `job` on this prober's thread, between two requests and outside the window; returns its
   // result.
@@ -63,7 +64,8 @@ class Prober {
 
  private:
   void loop();
-  bool between_requests();  // serves jobs and marks; false: stop
+  bool await_turn();  // serves jobs meanwhile; false: stop
+  void serve_job(std::unique_lock<std::mutex>& lock);
 
   const std::string name_;
   const Step step_;
@@ -75,6 +77,7 @@ class Prober {
   uint64_t begun_ = 0;
   uint64_t ended_ = 0;
   Clock::time_point current_began_{};
+  Clock::time_point turn_{};
   Step job_;
   std::optional<Status> job_result_;
   std::optional<std::string> failure_;
