@@ -6,6 +6,10 @@ readonly usual_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # Files of a host as seen from the machine.
 host_root() { echo "/proc/$(live_process "$lab_state/$1/holder")/root"; }
 
+# What a node's godwitd prints: in the node's own /run, which is never on a disk, so that what a migration writes to
+# disks can be measured.
+agent_log() { echo "$(host_root "$1")/run/godwitd.log"; }
+
 write_config() { # NODE NUMBER NODES
   local number runc
   runc=$(PATH=$usual_path command -v runc) || runc=/usr/sbin/runc
@@ -59,7 +63,7 @@ launch_agent() { # NODE
   local pid=
   ! pid=$(live_process "$lab_state/$1/agent") || die "godwitd on $1 is already running (PID $pid)"
   run_on "$1" setsid "$bin/godwitd" --config /etc/godwit/godwit.toml \
-    </dev/null >>"$lab_state/$1/godwitd.log" 2>&1 9>&- &
+    </dev/null >>"$(agent_log "$1")" 2>&1 9>&- &
   remember_process "$lab_state/$1/agent" $!
 }
 
@@ -71,7 +75,7 @@ await_agents() { # NODE…
   done
   if ! node=$(/usr/bin/python3 "$here/lib/lab_await_agents.py" "${arguments[@]}"); then
     say "godwitd on ${node/:/}; the end of its log:"
-    tail -n 20 "$lab_state/${node%%:*}/godwitd.log" >&2
+    tail -n 20 "$(agent_log "${node%%:*}")" >&2
     die "godwitd on ${node%%:*} did not start"
   fi
 }

@@ -6,7 +6,7 @@
 #   ready              exists when `up` has finished
 #   HOST/holder        "PID STARTTIME" of the process that keeps HOST's namespaces
 #   HOST/far           of a node on another machine: lab_machines.sh
-#   HOST/agent         the same for its godwitd; HOST/godwitd.log is that one's output
+#   HOST/agent         the same for its godwitd
 #   pki/               the lab's certificate authority
 
 # shellcheck disable=SC2034 # used by tools/lab
