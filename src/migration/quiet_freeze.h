@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -13,8 +14,8 @@
 namespace godwit {
 
 struct QuietFreeze {
-  Clock::time_point frozen_at{};  // just before
-  std::string note;               // what is left behind, because it did not become quiet in time; empty otherwise
+  Clock::time_point frozen_at{};   // just before
+  std::vector<std::string> notes;  // what of its connections is left behind
 };
 
 // The container is frozen afterwards, unless there is an error. WATCH may be null: then nothing is waited for.

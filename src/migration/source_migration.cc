@@ -487,7 +487,7 @@ Step<> SourceMigration::freeze() {
   auto frozen = freeze_quietly(*freezer_, *hold_, tcp_watch_ ? &*tcp_watch_ : nullptr);
   if (!frozen) return failed_here("freeze", std::move(frozen.error()));
   frozen_at_ = frozen->frozen_at;
-  if (!frozen->note.empty()) report_.add_notes(frozen->note);
+  for (auto& note : frozen->notes) report_.add_notes(std::move(note));
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
   silence_ = std::async(std::launch::async, [this] { detachment_->await_silence(frozen_at_ + kSilentWithin); });
   if (files_) files_->freeze();

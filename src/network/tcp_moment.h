@@ -21,6 +21,9 @@ class TcpWatch {
   static Result<TcpWatch> open(int netns_fd);
   // Some 0.3 ms: the kernel keeps the connections of all namespaces in one table.
   Result<TcpMoment> look();
+  // Those that the program has closed and nothing of which is missing but the peer's FIN, or time: FIN-WAIT-2,
+  // TIME-WAIT.
+  Result<uint64_t> count_remembered();
 
  private:
   explicit TcpWatch(RouteSocket socket) : socket_(std::move(socket)) {}

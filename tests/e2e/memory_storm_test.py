@@ -19,7 +19,7 @@ def test_storm_of_mappings_arrives_and_goes_on(lab, keep, mode):
             memory.assert_right()
         for target in ("node2", "node1"):
             before = memory.stats()["steps"]
-            migration = migrate(lab, storm, target, mode=mode, options=["--at-limit", "take-downtime"])
+            migration = migrate(lab, storm, target, mode=mode, options=["--at-limit", "take-downtime", "--rounds-max", "10"])
             assert migration.migrated, migration.why()
             assert memory.assert_right()["steps"] > before
 

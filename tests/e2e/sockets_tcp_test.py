@@ -3,8 +3,9 @@
 import select
 import socket
 
-from tests.support.exhibits import CLIENT_V4, V4, V6, failures_of_moving, start_zoo
-from tests.support.socket_zoo import inet
+from tests.support.exhibits import CLIENT_V4, V4, V6, Scene, failures_of_moving, start_zoo
+from tests.support.migration import migrate
+from tests.support.socket_zoo import container_zoo, host_zoo, inet
 
 SOL_TCP = socket.IPPROTO_TCP
 CLIENT_WAITS_MS = 5000  # longer than a retransmission
@@ -235,3 +236,19 @@ EXHIBITS = [full_queues, full_queues_over_ipv6, mapped_address, half_closed_by_t
 
 def test_sockets_in_every_state_go_there_and_back(lab, keep):
     assert failures_of_moving(lab, keep(start_zoo(lab)), EXHIBITS, ["node2", "node1"]) == {}
+
+
+def test_what_only_the_kernel_remembers_of_connections_is_named(lab, keep):
+    """FIN-WAIT-2 and TIME-WAIT of a program that closes first."""
+    container = keep(start_zoo(lab))
+    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+        scene = Scene(lab, home, away, 7100, container)
+        for client_closes_too in (False, True):
+            ours, theirs = scene.connection()
+            ours.close()
+            assert theirs.receive() == b""
+            if client_closes_too:
+                theirs.close()
+        result = migrate(lab, container, "node2")
+        assert result.migrated, result.why()
+    assert any("2 TCP connections that the program has closed" in note for note in result.report["notes"])
