@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/page.h"
 
 namespace godwit::proc {
 
@@ -134,6 +135,15 @@ Result<std::vector<std::string>> mapped_files(pid_t pid) {
 uint64_t meminfo_bytes(const std::string& key) {
   auto text = read_file("/proc/meminfo", 1 << 16);
   return text ? number(field(*text, key)) * 1024 : 0;
+}
+
+uint64_t tcp_queue_bytes_max() {
+  auto text = read_file("/proc/sys/net/ipv4/tcp_mem");
+  if (!text) return meminfo_bytes("MemTotal") / 8;
+  std::istringstream words(*text);
+  uint64_t low = 0, pressure = 0, high = 0;
+  words >> low >> pressure >> high;
+  return high * kPageBytes;
 }
 
 std::vector<std::string> cpu_flags() {

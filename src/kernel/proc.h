@@ -53,6 +53,10 @@ Result<std::vector<std::string>> mapped_files(pid_t pid);
 // Value of a line "KEY: N kB" of /proc/meminfo, in bytes; 0 if missing.
 uint64_t meminfo_bytes(const std::string& key);
 
+// What the queues of all TCP sockets together may take, in bytes: the last number of net.ipv4.tcp_mem, which only the
+// machine's own network namespace shows. Elsewhere what is more than its default, an eighth of all memory.
+uint64_t tcp_queue_bytes_max();
+
 // The flags of the first processor, sorted.
 std::vector<std::string> cpu_flags();
 

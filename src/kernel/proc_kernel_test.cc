@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/page.h"
 #include "base/subprocess.h"
 #include "base/test_support.h"
 #include "kernel/proc.h"
@@ -91,6 +92,8 @@ TEST(Proc, MappedFilesAreTheProgramsAndItsLibraries) {
 TEST(Proc, FactsOfTheHostAreThere) {
   EXPECT_GT(meminfo_bytes("MemTotal"), meminfo_bytes("MemAvailable"));
   EXPECT_EQ(meminfo_bytes("NoSuchLine"), 0u);
+  EXPECT_GT(tcp_queue_bytes_max(), kPageBytes);
+  EXPECT_LT(tcp_queue_bytes_max(), meminfo_bytes("MemTotal"));
   const auto flags = cpu_flags();
   EXPECT_THAT(flags, Contains("fpu"));
   EXPECT_TRUE(std::ranges::is_sorted(flags));

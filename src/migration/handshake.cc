@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/identifier.h"
+#include "kernel/proc.h"
 #include "migration/target_facts.h"
 #include "wire/protocol.h"
 
@@ -48,7 +49,7 @@ void use_common_criu_options(bool simple_cgroups, criu::Options& options) {
 
 uint64_t image_tmpfs_bytes(uint64_t memory_bytes) {
   constexpr uint64_t kLogs = uint64_t{64} << 20;
-  return image_bytes_for(memory_bytes) + kLogs;
+  return image_bytes_for(memory_bytes) + proc::tcp_queue_bytes_max() + kLogs;
 }
 
 }  // namespace godwit

@@ -20,7 +20,8 @@ Result<> check_hello_reply(const peer::HelloReply& reply, const std::string& exp
 // What godwit asks of CRIU on both sides. SIMPLE_CGROUPS: peer::Prepare.
 void use_common_criu_options(bool simple_cgroups, criu::Options& options);
 
-// Size limit of the tmpfs that takes the images of a container with MEMORY_BYTES in use.
+// Size limit of the tmpfs that takes the images of a container with MEMORY_BYTES in use; what is in its sockets' queues
+// comes on top.
 uint64_t image_tmpfs_bytes(uint64_t memory_bytes);
 
 }  // namespace godwit

@@ -270,6 +270,9 @@ Step<> SourceMigration::prepare_here() {
   hold_.emplace(std::move(*hold));
   for (const std::string& note : hold_->notes()) report_.add_notes(note);
   if (auto watch = network::TcpWatch::open(netns->get())) tcp_watch_.emplace(std::move(*watch));
+  auto mute = network::LoopbackMute::prepare(netns->get());
+  if (!mute) return failed_here("prepare", std::move(mute.error()));
+  loopback_mute_.emplace(std::move(*mute));
   if (auto begun = begin_journal(); !begun) return failed_here("prepare", std::move(begun.error()));
   return start_checkpoint();
 }
@@ -489,6 +492,8 @@ Step<> SourceMigration::freeze() {
   frozen_at_ = frozen->frozen_at;
   for (auto& note : frozen->notes) report_.add_notes(std::move(note));
   if (auto held = hold_->begin(*detachment_); !held) return failed_here("freeze", std::move(held.error()));
+  if (auto muted = loopback_mute_->begin(); !muted)
+    report_.add_notes("connections of the container to itself may break: " + muted.error().text());
   silence_ = std::async(std::launch::async, [this] { detachment_->await_silence(frozen_at_ + kSilentWithin); });
   if (files_) files_->freeze();
   auto begun = memory_ ? memory_->freeze(work_->path() / "lens") : Result<>();
@@ -829,6 +834,7 @@ void SourceMigration::resume_here() {
   if (bridge_->died()) end_repair_here();
   if (memory_) give_up_memory();
   if (files_) files_->end_tracking();
+  if (auto heard = loopback_mute_->end(); !heard) log::error("migration {}: {}", request_.id, heard.error().text());
   if (auto thawed = freezer_->thaw(); !thawed) log::error("migration {}: {}", request_.id, thawed.error().text());
   socket_dump_.reset();
   if (silence_.valid()) silence_.wait();

@@ -32,6 +32,7 @@
 #include "migration/source_memory.h"
 #include "network/detachment.h"
 #include "network/frame_hold.h"
+#include "network/loopback_mute.h"
 #include "network/tcp_moment.h"
 #include "runtime/criu_bridge.h"
 #include "runtime/socket_dump_watch.h"
@@ -146,7 +147,8 @@ class SourceMigration {
   std::optional<network::FrameHold> hold_;
   std::vector<BoundThread> bound_threads_;      // at the freeze
   std::optional<network::TcpWatch> tcp_watch_;  // none: this kernel does not tell
-  std::unique_ptr<CriuBridge> bridge_;          // set under the mutex: cancel() may come at any time
+  std::optional<network::LoopbackMute> loopback_mute_;
+  std::unique_ptr<CriuBridge> bridge_;  // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;
   std::unique_ptr<ImageSending> sending_;  // the same
   std::unique_ptr<SourceMemory> memory_;   // the same; none if memory goes with CRIU's images

@@ -8,6 +8,7 @@
 #include "kernel/proc.h"
 #include "network/announce.h"
 #include "network/detachment.h"
+#include "network/loopback_mute.h"
 #include "network/remove.h"
 #include "runtime/tcp_repair.h"
 #include "wire/hello.h"
@@ -146,6 +147,7 @@ void SourceRecovery::roll_back() {
   auto netns = open_netns(facts.netns);
   auto detachment = network::PortDetachment::recorded(facts.network, netns ? netns->get() : -1);
   check(detachment ? detachment->reattach() : Result<>(std::unexpected(detachment.error())));
+  if (netns) check(network::LoopbackMute::end_left(netns->get()));
   check(freezer->thaw());
   if (netns) check(network::announce_again(netns->get()));
 }

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <set>
 
+#include "network/loopback_mute.h"
+
 namespace godwit::network {
 namespace {
 
@@ -55,6 +57,7 @@ Result<> read_some(RouteSocket& socket, const LinkNames& names, const NetlinkReq
     const bool default_one = header.tcm_handle == 0 || (classes && TC_H_MIN(header.tcm_handle) == 0);
     auto link = names.name(static_cast<uint32_t>(header.tcm_ifindex));
     if (message.type != (classes ? RTM_NEWTCLASS : RTM_NEWQDISC) || default_one || !link) return;
+    if (header.tcm_handle == kMuteHandle && attributes.string(TCA_KIND) == "blackhole") return;  // of this migration
     if (classes && !has_own_classes(attributes.string(TCA_KIND))) return;
     peer::Qdisc qdisc;
     qdisc.set_link(*link);

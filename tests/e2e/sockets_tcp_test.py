@@ -153,10 +153,10 @@ def outgoing(scene):
     assert home.receive() == b"answer"
 
 
-def to_itself(scene):
+def to_itself(scene, addresses=("127.0.0.1", V4, "::1")):
     """Both ends in the container, over loopback and over its own address, with data under way in both directions."""
     ends = []
-    for address in ("127.0.0.1", V4, "::1"):
+    for address in addresses:
         listener = scene.home.listener(address, scene.port)
         left = scene.home.connected(address, scene.port)
         right = listener.accept()
@@ -236,6 +236,15 @@ EXHIBITS = [full_queues, full_queues_over_ipv6, mapped_address, half_closed_by_t
 
 def test_sockets_in_every_state_go_there_and_back(lab, keep):
     assert failures_of_moving(lab, keep(start_zoo(lab)), EXHIBITS, ["node2", "node1"]) == {}
+
+
+def many_to_itself(scene):
+    """So many that while one end is dumped the other probes its window, or goes on sending what it had begun to."""
+    yield from to_itself(scene, ("127.0.0.1", V4, "::1") * 10)
+
+
+def test_connections_of_a_container_to_itself_stand_still_while_they_are_dumped(lab, keep):
+    assert failures_of_moving(lab, keep(start_zoo(lab)), [many_to_itself], ["node2", "node1", "node2"]) == {}
 
 
 def test_what_only_the_kernel_remembers_of_connections_is_named(lab, keep):

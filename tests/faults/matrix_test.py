@@ -8,7 +8,7 @@ from tests.support import container as containers
 from .connection import OpenConnection
 from .matrix import FAST, FAULTS, FROZEN, SLOW, cells
 from .scene import Scene
-from .states import assert_frozen_until_resolved, await_settled, whereabouts
+from .states import assert_frozen_until_resolved, assert_hears_itself, await_settled, whereabouts
 from .steps import BEFORE, STEPS
 
 
@@ -45,6 +45,7 @@ def test_cell(lab, checker, keep, step, fault, mode):
         if where != "ended":
             checker.node = where
             connection.assert_right()
+            assert_hears_itself(lab, checker)
 
 
 def assert_told(migration, where):

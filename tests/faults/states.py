@@ -32,6 +32,13 @@ def await_copies(lab, name, timeout_s=30, **wanted):
         time.sleep(0.05)
 
 
+def assert_hears_itself(lab, container):
+    """Its loopback is mute only while it is dumped."""
+    namespace = f"/run/netns/{container.name}"
+    found = lab.exec(container.node, "nsenter", f"--net={namespace}", "tc", "qdisc", "show", "dev", "lo").stdout
+    assert "noqueue" in found, found
+
+
 def migrations(lab, node):
     return json.loads(lab.exec(node, "godwit", "status", "--json").stdout)["migrations"]
 
