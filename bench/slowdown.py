@@ -167,9 +167,12 @@ def show(result):
     rows = []
     for name, found in result["rounds"].items():
         slowdown = "–" if found["slowdown"] is None else f"{found['slowdown']:.1%}"
-        rows.append([f"rounds run: {name}", slowdown,
-                     *(figure for stalls in (found["stalls_ms"], found["stalls_beside_ms"])
-                       for figure in (table.ms(max(stalls)), table.ms(median(stalls)))), f"{limits[name]}, 10 ms"])
+        rows.append([f"rounds run: {name}", slowdown, *most_and_middle(found["stalls_ms"]),
+                     *most_and_middle(found["stalls_beside_ms"]), f"{limits[name]}, 10 ms"])
     for when, text in (("after", "10 s after the last page"), ("cancelled", "after a cancel")):
         rows += [[f"{text}: {name}", f"{found['slowdown']:.1%}", "", "", "", "", "2%"] for name, found in result[when].items()]
     return table.render(rows, ["", "slowdown", "longest stall", "(median)", "no migration's", "(median)", "at most"])
+
+
+def most_and_middle(values):
+    return table.ms(max(values)), table.ms(median(values))

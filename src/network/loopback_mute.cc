@@ -21,6 +21,9 @@ tcmsg root_of_loopback() {
   return header;
 }
 
+// The kernel refuses it if the root has another handle (EINVAL) or none (ENOENT).
+NetlinkRequest unmuting() { return NetlinkRequest(RTM_DELQDISC, 0, root_of_loopback()); }
+
 }  // namespace
 
 LoopbackMute::LoopbackMute(LoopbackMute&& other) noexcept
@@ -44,17 +47,14 @@ Result<> LoopbackMute::begin() {
 
 Result<> LoopbackMute::end() {
   if (!begun_) return {};
-  TRY_DOING("unmuting lo", socket_.call(NetlinkRequest(RTM_DELQDISC, 0, root_of_loopback())));
+  TRY_DOING("unmuting lo", socket_.call(unmuting()));
   begun_ = false;
   return {};
 }
 
-// The kernel refuses the handle of another one (EINVAL) and of none (ENOENT).
 Result<> LoopbackMute::end_left(int netns_fd) {
-  TRY_ASSIGN(auto mute, prepare(netns_fd));
-  mute.begun_ = true;
-  auto ended = mute.end();
-  mute.begun_ = false;
+  TRY_ASSIGN(auto socket, in_netns(netns_fd, RouteSocket::open));
+  auto ended = socket.call(unmuting());
   if (!ended && (ended.error().code() == EINVAL || ended.error().code() == ENOENT)) return {};
   return ended;
 }

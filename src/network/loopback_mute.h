@@ -11,7 +11,7 @@
 
 namespace godwit::network {
 
-// Root of lo while it is mute, by which it is told from disciplines of others: "god:".
+// Root of lo while it is mute, by which it is told from disciplines of others; tc shows 60d:.
 inline constexpr uint32_t kMuteHandle = 0x60d0000;
 
 class LoopbackMute {
