@@ -16,13 +16,6 @@ constexpr auto kFreezesWithin = 10s;
 constexpr auto kQuietWithin = 500ms;
 constexpr auto kLookAgainAfter = 200us;
 
-std::string note_of_remembered(uint64_t connections) {
-  return fmt::format(
-      "left behind: the kernel's memory of {} TCP connections that the program has closed (FIN-WAIT-2, TIME-WAIT): a "
-      "peer that still closes its end is answered with a reset",
-      connections);
-}
-
 std::string note_of(const network::TcpMoment& moment) {
   return fmt::format(
       "left behind: TCP connections that were being established ({}), waited to be accepted ({}) or were being closed "
@@ -46,8 +39,6 @@ network::TcpMoment await_quiet(network::TcpWatch& watch) {
 Result<QuietFreeze> freeze_quietly(const CgroupFreezer& freezer, network::FrameHold& hold, network::TcpWatch* watch) {
   QuietFreeze frozen;
   if (watch != nullptr) {
-    if (const auto remembered = watch->count_remembered().value_or(0); remembered > 0)
-      frozen.notes.push_back(note_of_remembered(remembered));
     TRY(hold.hold_new_connections());
     if (const auto left = await_quiet(*watch); !left.quiet()) frozen.notes.push_back(note_of(left));
   }

@@ -535,6 +535,7 @@ Step<> SourceMigration::dump_and_transfer() {
     TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(facts_.container.freezer_cgroup));
     TRY_ASSIGN(const auto states, read_socket_states(processes, netns->get(), facts_.network));
     TRY(write_socket_states(states, work_->path() / "images"));
+    read_remembered(netns->get());
     return check_socket_locks(processes);
   });
   auto streams = find_streams(facts_.container.pid, facts_.spec.terminal);
@@ -547,8 +548,21 @@ Step<> SourceMigration::dump_and_transfer() {
   // CRIU had thawed the cgroup and holds the tasks by ptrace; from here on they stand still even if CRIU dies.
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("dump", std::move(frozen.error()));
   if (auto written = sockets.get(); !written) return failed_here("dump", std::move(written.error()));
+  if (remembered_.forgotten > 0) report_.add_notes(network::note_of_forgotten(remembered_.forgotten));
   sending_->dump_is_complete();
   return check_criu();
+}
+
+// What only the kernel has of connections.
+void SourceMigration::read_remembered(int netns_fd) {
+  if (!tcp_watch_) return;
+  const auto list = tcp_watch_->remembered();
+  if (!list || list->empty() || !leave_bridge()) return;  // why it does not is found out by others
+  remembered_.forgotten = list->size();
+  auto reader = network::RememberedReader::open(netns_fd, facts_.ports, request_.id);
+  if (!reader) return;
+  remembered_reader_.emplace(std::move(*reader));
+  if (auto read = remembered_reader_->read(*list, facts_.network)) remembered_ = std::move(*read);
 }
 
 Step<> SourceMigration::restore_there() {
@@ -558,6 +572,7 @@ Step<> SourceMigration::restore_there() {
   *switch_over.mutable_network() = facts_.network;
   switch_over.mutable_network()->clear_sysctls();
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
+  switch_over.mutable_remembered()->Assign(remembered_.known.begin(), remembered_.known.end());
   switch_over.set_await_pages(memory_ && memory_->awaits_pages());
   size_t huge_runs = 0;
   if (memory_)

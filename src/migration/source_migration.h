@@ -33,6 +33,7 @@
 #include "network/detachment.h"
 #include "network/frame_hold.h"
 #include "network/loopback_mute.h"
+#include "network/remembered_connections.h"
 #include "network/tcp_moment.h"
 #include "runtime/criu_bridge.h"
 #include "runtime/socket_dump_watch.h"
@@ -85,6 +86,7 @@ class SourceMigration {
   Result<> look_for_socket_locks();
   Result<> check_socket_locks(const std::vector<pid_t>& processes);
   Result<> watch_socket_dump();
+  void read_remembered(int netns_fd);
   Step<> dump_and_transfer();
   Step<> restore_there();
   void note_shared_memory(const ImageSending::Memory& memory);
@@ -147,6 +149,8 @@ class SourceMigration {
   std::optional<network::FrameHold> hold_;
   std::vector<BoundThread> bound_threads_;      // at the freeze
   std::optional<network::TcpWatch> tcp_watch_;  // none: this kernel does not tell
+  std::optional<network::RememberedReader> remembered_reader_;
+  network::RememberedReader::Read remembered_;
   std::optional<network::LoopbackMute> loopback_mute_;
   std::unique_ptr<CriuBridge> bridge_;  // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;

@@ -25,6 +25,7 @@
 #include "network/announce.h"
 #include "network/datagram_delivery.h"
 #include "network/frame_delivery.h"
+#include "network/remembered_connections.h"
 #include "runtime/connection_images.h"
 #include "runtime/criu_log.h"
 #include "runtime/lens_files.h"
@@ -413,6 +414,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   bridge_->release(CriuPoint::kRequest);
   // CRIU makes namespaces and mounts while memory still arrives, and this namespace becomes what it was at the freeze.
   if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
+  if (auto made = make_remembered(switch_over); !made) return failed("restore", made.error());
   auto ready = bridge_->await(CriuPoint::kNamespacesReady, Clock::now() + host_.step_timeout);
   if (!ready && !receiving_->failed()) return std::unexpected(criu_error("restore", ready.error()));
   auto received = receiving_->finish();
@@ -457,7 +459,7 @@ Result<> TargetMigration::check_objects() const {
 // What CRIU leaves out of sockets.
 Result<> TargetMigration::restore_socket_states() {
   TRY_ASSIGN(const auto states, load_socket_states(directory() / "images"));
-  if (states.sockets().empty()) return {};
+  if (states.ByteSizeLong() == 0) return {};
   TRY(find_tasks());
   TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(cgroup_));
   TRY_ASSIGN(auto sockets, SocketRestoring::apply(states, processes));
@@ -475,6 +477,18 @@ Result<> TargetMigration::deliver_unread() {
       notes_.push_back(fmt::format("{} datagrams that were not read at port {} are lost", lost.size(), unread.port()));
   }
   sockets_->unread().clear();
+  return {};
+}
+
+// Before CRIU has sockets there.
+Result<> TargetMigration::make_remembered(const peer::SwitchOver& switch_over) {
+  if (switch_over.remembered().empty()) return {};
+  if (switch_over.remembered_size() > network::kRememberedMax) return fail("too many remembered connections");
+  for (const peer::RememberedConnection& connection : switch_over.remembered())
+    TRY(network::check_remembered(connection));
+  TRY_ASSIGN(const size_t refused, network::make_remembered(network_->netns_fd(), {switch_over.remembered().begin(),
+                                                                                   switch_over.remembered().end()}));
+  if (refused > 0) notes_.push_back(network::note_of_forgotten(refused));
   return {};
 }
 

@@ -112,6 +112,7 @@ class TargetMigration {
   Result<> restore_socket_states();
   Result<> deliver_unread();
   void announce_groups();
+  Result<> make_remembered(const peer::SwitchOver& switch_over);
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;

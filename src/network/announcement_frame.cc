@@ -1,10 +1,11 @@
 #include "network/announcement_frame.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <string_view>
 
-#include "network/icmp_checksum.h"
+#include "network/ip_checksum.h"
 
 namespace godwit::network {
 namespace {
@@ -35,7 +36,7 @@ std::string neighbour_advertisement(std::string_view mac, std::string_view addre
                                 "\x20\0\0\0"sv,       // override
                                 address,              //
                                 "\x02\x01"sv, mac});  // option: the target's MAC
-  set_icmp_checksum(address, kAllNodes, message);
+  set_transport_checksum(address, kAllNodes, IPPROTO_ICMPV6, message, kIcmpChecksumAt);
   return joined({kAllNodesMac, mac, "\x86\xdd"sv,  //
                  "\x60\0\0\0\x00\x20\x3a\xff"sv,   // 32 bytes of ICMPv6, hop limit 255
                  address, kAllNodes, message});

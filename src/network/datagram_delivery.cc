@@ -8,6 +8,7 @@
 
 #include "kernel/netns.h"
 #include "network/datagram_packets.h"
+#include "network/ip_address.h"
 #include "network/mac.h"
 
 namespace godwit::network {
@@ -18,23 +19,6 @@ using namespace std::string_view_literals;
 constexpr size_t kLoopbackMtu = 65535;
 constexpr auto kSender = "\x02\0\0\0\0\x01"sv;  // a MAC of nobody's: the kernel does not look at it
 constexpr auto kEtherV4 = "\x08\0"sv, kEtherV6 = "\x86\xdd"sv;
-
-bool is_v4(std::string_view address) { return address.size() == sizeof(in_addr); }
-
-bool is_loopback(std::string_view address) {
-  if (is_v4(address)) return address[0] == 127;
-  return std::memcmp(address.data(), &in6addr_loopback, sizeof in6addr_loopback) == 0;
-}
-
-bool is_multicast(std::string_view address) {
-  const auto first = static_cast<uint8_t>(address[0]);
-  return is_v4(address) ? first >> 4 == 14 : first == 0xff;
-}
-
-bool is_link_local(std::string_view address) {
-  return !is_v4(address) && static_cast<uint8_t>(address[0]) == 0xfe &&
-         (static_cast<uint8_t>(address[1]) & 0xc0) == 0x80;
-}
 
 std::string loopback_address(bool v4) {
   return v4 ? std::string("\x7f\0\0\x01", sizeof(in_addr))

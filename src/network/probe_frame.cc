@@ -1,10 +1,11 @@
 #include "network/probe_frame.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 
-#include "network/icmp_checksum.h"
+#include "network/ip_checksum.h"
 
 namespace godwit::network {
 namespace {
@@ -33,7 +34,7 @@ std::string arp_probe(std::string_view mac, std::string_view address) {
 std::string neighbour_probe(std::string_view mac, std::string_view address) {
   const std::string group = joined({"\xff\x02\0\0\0\0\0\0\0\0\0\x01\xff"sv, address.substr(13)});
   std::string message = joined({"\x87\0\0\0"sv, "\0\0\0\0"sv, address});
-  set_icmp_checksum(kUnspecified, group, message);
+  set_transport_checksum(kUnspecified, group, IPPROTO_ICMPV6, message, kIcmpChecksumAt);
   return joined({"\x33\x33\xff"sv, address.substr(13), mac, kIpv6,  //
                  "\x60\0\0\0\x00\x18\x3a\xff"sv,                    // 24 bytes of ICMPv6, hop limit 255
                  kUnspecified, group, message});

@@ -1,11 +1,13 @@
 // TCP connections of a network namespace that no process has yet, or any more, and which CRIU therefore does not carry:
-// being established, waiting to be accepted, or left to the kernel to be closed.
+// being established, waiting to be accepted, left to the kernel to be closed, or only remembered by it.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/result.h"
 #include "kernel/rtnetlink.h"
+#include "peer.pb.h"
 
 namespace godwit::network {
 
@@ -21,9 +23,9 @@ class TcpWatch {
   static Result<TcpWatch> open(int netns_fd);
   // Some 0.3 ms: the kernel keeps the connections of all namespaces in one table.
   Result<TcpMoment> look();
-  // Those that the program has closed and nothing of which is missing but the peer's FIN, or time: FIN-WAIT-2,
-  // TIME-WAIT.
-  Result<uint64_t> count_remembered();
+  // Those that the program has closed and nothing of which is missing but the peer's FIN (FIN-WAIT-2), or time
+  // (TIME-WAIT): the former first, then the latest. The kernel does not tell their sequence numbers here.
+  Result<std::vector<peer::RememberedConnection>> remembered();
 
  private:
   explicit TcpWatch(RouteSocket socket) : socket_(std::move(socket)) {}

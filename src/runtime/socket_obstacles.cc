@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -120,6 +121,12 @@ bool has_unknown_link(int socket) {
   return ::getsockopt(socket, SOL_SOCKET, SO_BINDTODEVICE, device, &length) == 0 && length == 0;
 }
 
+// The kernel shows filters of the classic kind only.
+bool has_bpf_filter(int socket) {
+  socklen_t length = 0;
+  return ::getsockopt(socket, SOL_SOCKET, SO_GET_FILTER, nullptr, &length) != 0 && errno == EACCES;
+}
+
 // What waits to be told of its end is lost, and the kernel counts from 0 again.
 bool uses_zero_copy(int socket) { return int_option(socket, SOL_SOCKET, SO_ZEROCOPY).value_or(0) != 0; }
 
@@ -170,6 +177,7 @@ std::string in_netlink(int socket) {
 std::string obstacle_in_socket(int socket) {
   const auto family = int_option(socket, SOL_SOCKET, SO_DOMAIN);
   if (!family) return "";
+  if (has_bpf_filter(socket)) return "a socket whose filter is a BPF program (SO_ATTACH_BPF)";
   switch (*family) {
     case AF_INET:
     case AF_INET6:

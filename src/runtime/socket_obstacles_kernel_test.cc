@@ -1,12 +1,16 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -45,6 +49,28 @@ ScopedFd connected(const sockaddr_in& address) {
 void await(int socket, short events) {
   pollfd waited{.fd = socket, .events = events, .revents = 0};
   ASSERT_EQ(::poll(&waited, 1, 5000), 1);
+}
+
+TEST(SocketObstacles, AFilterIsOneIfItIsABpfProgram) {
+  const ScopedFd socket(::socket(AF_INET, SOCK_DGRAM, 0));
+  sock_filter whole{.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0xffff};
+  const sock_fprog classic{.len = 1, .filter = &whole};
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &classic, sizeof classic), 0);
+  EXPECT_EQ(obstacle_in_socket(socket.get()), "");
+
+  const bpf_insn whole_too[] = {
+      {.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = 0xffff},
+      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+  bpf_attr attributes{};
+  attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+  attributes.insns = reinterpret_cast<uintptr_t>(whole_too);
+  attributes.insn_cnt = 2;
+  attributes.license = reinterpret_cast<uintptr_t>("MIT");
+  const ScopedFd program(static_cast<int>(::syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes)));
+  if (!program) GTEST_SKIP() << "this kernel takes no BPF program";
+  const int number = program.get();
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_BPF, &number, sizeof number), 0);
+  EXPECT_THAT(obstacle_in_socket(socket.get()), HasSubstr("SO_ATTACH_BPF"));
 }
 
 TEST(SocketObstacles, OrdinarySocketsAreNone) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -37,6 +38,8 @@ std::string address_of(uint32_t link, const peer::NetworkState& network) {
 
 bool is_udp(int protocol) { return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE; }
 
+bool is_internet(const SocketKind& kind) { return kind.family == AF_INET || kind.family == AF_INET6; }
+
 class Reading {
  public:
   Reading(int netns_fd, const peer::NetworkState& network) : options_(netns_fd), network_(network) {}
@@ -55,7 +58,7 @@ class Reading {
     if (!kind) return {};
     peer::SocketState state;
     for (peer::SocketOption& option : options_.read(socket, *kind)) *state.add_options() = std::move(option);
-    const bool internet = kind->family == AF_INET || kind->family == AF_INET6;
+    const bool internet = is_internet(*kind);
     if (internet && kind->type != SOCK_STREAM) read_groups(socket, state);
     if (const auto keys = keys_.find(file.st_ino); internet && keys != keys_.end())
       state.mutable_keys()->Assign(keys->second.begin(), keys->second.end());
@@ -63,6 +66,7 @@ class Reading {
       TRY_ASSIGN(const bool all, peek_datagrams(socket, unread_, state));
       states.set_datagrams_left_behind(states.datagrams_left_behind() || !all);
     }
+    if (!kind->connection) count_left_behind(socket, *kind, states);
     if (state.ByteSizeLong() == 0) return {};
     state.set_process(process);
     state.set_fd(static_cast<uint32_t>(descriptor));
@@ -71,6 +75,14 @@ class Reading {
   }
 
  private:
+  static void count_left_behind(int socket, const SocketKind& kind, peer::SocketStates& states) {
+    pollfd asked{.fd = socket, .events = POLLIN, .revents = 0};
+    if (::poll(&asked, 1, 0) <= 0) return;
+    const bool raw = kind.family == AF_PACKET || (is_internet(kind) && kind.type == SOCK_RAW);
+    if (raw && (asked.revents & POLLIN) != 0) states.set_unread_left_behind(states.unread_left_behind() + 1);
+    if ((asked.revents & POLLERR) != 0) states.set_errors_left_behind(states.errors_left_behind() + 1);
+  }
+
   void read_groups(int socket, peer::SocketState& state) {
     for (const MulticastGroup& group : groups_) {
       auto membership = membership_in(socket, group);
@@ -123,7 +135,7 @@ Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processe
 }
 
 Result<> write_socket_states(const peer::SocketStates& states, const std::filesystem::path& directory) {
-  if (states.sockets().empty()) return {};
+  if (states.ByteSizeLong() == 0) return {};
   return write_file(directory / kFileName, states.SerializeAsString());
 }
 
@@ -146,6 +158,12 @@ Result<> check_socket_states(const peer::SocketStates& states) {
 Result<SocketRestoring> SocketRestoring::apply(const peer::SocketStates& states, const std::vector<pid_t>& processes) {
   SocketRestoring restoring;
   if (states.datagrams_left_behind()) restoring.notes_.emplace_back("left behind: some datagrams that were not read");
+  if (states.unread_left_behind() > 0)
+    restoring.notes_.push_back(
+        fmt::format("left behind: what {} raw and packet sockets had to be read", states.unread_left_behind()));
+  if (states.errors_left_behind() > 0)
+    restoring.notes_.push_back(
+        fmt::format("left behind: what waited in the error queues of {} sockets", states.errors_left_behind()));
   if (states.sockets().empty()) return restoring;
   std::map<uint32_t, ScopedFd> pidfds;
   for (const pid_t pid : processes) {

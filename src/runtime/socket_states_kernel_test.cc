@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 namespace godwit {
 namespace {
 
+using testing::Contains;
 using testing::HasSubstr;
 
 ScopedFd make(int family, int type, int protocol = 0) { return ScopedFd(::socket(family, type, protocol)); }
@@ -83,6 +85,32 @@ TEST_F(SocketStatesTest, OfOrdinarySocketsNothingIsCarried) {
     EXPECT_EQ(names_of(made.client), "") << family;
     EXPECT_EQ(names_of(made.server), "") << family;
   }
+}
+
+sockaddr_in loopback(uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+TEST_F(SocketStatesTest, WhatCannotBeCarriedIsCounted) {
+  const auto states = [&] { return must(read_socket_states({getpid()}, netns_.get(), peer::NetworkState())); };
+  const auto before = states();
+  const ScopedFd raw = make(AF_INET, SOCK_RAW, IPPROTO_UDP), sender = make(AF_INET, SOCK_DGRAM);
+  set(sender, IPPROTO_IP, IP_RECVERR, 1);
+  const sockaddr_in nobody = loopback(1);
+  ASSERT_EQ(::sendto(sender.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&nobody), sizeof nobody), 1);
+  pollfd refused{.fd = sender.get(), .events = 0, .revents = 0};
+  ASSERT_EQ(::poll(&refused, 1, 5000), 1);
+  const auto found = states();
+  EXPECT_EQ(found.unread_left_behind(), before.unread_left_behind() + 1);
+  EXPECT_EQ(found.errors_left_behind(), before.errors_left_behind() + 1);
+  const auto restoring = SocketRestoring::apply(found, {getpid()});
+  ASSERT_TRUE(restoring) << restoring.error().text();
+  EXPECT_THAT(restoring->notes(), Contains(HasSubstr("error queues of 1 sockets")));
+  EXPECT_THAT(restoring->notes(), Contains(HasSubstr("1 raw and packet sockets")));
 }
 
 TEST_F(SocketStatesTest, WhatWasSetIsReadAndSetElsewhere) {

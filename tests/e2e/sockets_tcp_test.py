@@ -2,6 +2,7 @@
 
 import select
 import socket
+import time
 
 from tests.support.exhibits import CLIENT_V4, V4, V6, Scene, failures_of_moving, start_zoo
 from tests.support.migration import migrate
@@ -247,17 +248,56 @@ def test_connections_of_a_container_to_itself_stand_still_while_they_are_dumped(
     assert failures_of_moving(lab, keep(start_zoo(lab)), [many_to_itself], ["node2", "node1", "node2"]) == {}
 
 
-def test_what_only_the_kernel_remembers_of_connections_is_named(lab, keep):
-    """FIN-WAIT-2 and TIME-WAIT of a program that closes first."""
+def inside(lab, container, *command):
+    """What COMMAND says in the container's network namespace."""
+    return lab.exec(container.node, "ip", "netns", "exec", container.name, *command).stdout
+
+
+def remembered(lab, container):
+    states = inside(lab, container, "ss", "-Htan", "state", "fin-wait-2", "state", "time-wait").split()
+    return states.count("FIN-WAIT-2"), states.count("TIME-WAIT")
+
+
+def closed_by_the_container(scene, here, client_closes_too):
+    ours, theirs = scene.connection(here)
+    ours.close()
+    assert theirs.receive() == b""
+    if client_closes_too:
+        theirs.close()
+    return theirs
+
+
+def test_what_only_the_kernel_remembers_of_connections_moves_too(lab, keep):
+    """FIN-WAIT-2 and TIME-WAIT of a program that closes first: who closes its end later is not reset."""
     container = keep(start_zoo(lab))
     with container_zoo(lab, container) as home, host_zoo(lab) as away:
         scene = Scene(lab, home, away, 7100, container)
-        for client_closes_too in (False, True):
-            ours, theirs = scene.connection()
-            ours.close()
-            assert theirs.receive() == b""
-            if client_closes_too:
-                theirs.close()
+        waiting = [closed_by_the_container(scene, here, client_closes_too=False) for here in (V4, V6)]
+        for here in (V4, V6):
+            closed_by_the_container(scene, here, client_closes_too=True)
+        assert remembered(lab, container) == (2, 2)
+        for target in ("node2", "node1"):
+            result = migrate(lab, container, target)
+            assert result.migrated, result.why()
+            assert not any("has closed" in note for note in result.report["notes"])
+            assert remembered(lab, container) == (2, 2)
+        resets = inside(lab, container, "nstat", "-asz", "TcpOutRsts")
+        for theirs in waiting:
+            theirs.close()
+        deadline = time.monotonic() + 10
+        while (now := remembered(lab, container)) != (0, 4):
+            assert time.monotonic() < deadline, now
+            time.sleep(0.01)
+        assert inside(lab, container, "nstat", "-asz", "TcpOutRsts") == resets
+
+
+def test_what_cannot_be_learnt_of_remembered_connections_is_named(lab, keep):
+    container = keep(start_zoo(lab))
+    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+        scene = Scene(lab, home, away, 7100, container)
+        theirs = closed_by_the_container(scene, V4, client_closes_too=False)
+        inside(lab, container, "nft", "add table ip own; add chain ip own out { type filter hook output priority 0; }; "
+                                      f"add rule ip own out tcp dport {theirs.local_port()} drop")
         result = migrate(lab, container, "node2")
         assert result.migrated, result.why()
-    assert any("2 TCP connections that the program has closed" in note for note in result.report["notes"])
+    assert any("1 TCP connections that the program has closed" in note for note in result.report["notes"])

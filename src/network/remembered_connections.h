@@ -1,0 +1,76 @@
+// TCP connections that only the kernel remembers: the program has closed them, and what is missing is the peer's FIN
+// (FIN-WAIT-2), or time (TIME-WAIT). A kernel without that memory answers the peer with a reset.
+//
+// No interface tells their sequence numbers, which never change any more. But a segment that does not fit is answered
+// by one that has them (RFC 9293 3.10.7.4), so the source's kernel is asked by such, while the container stands still
+// and its ports are off the LAN: nobody else sees questions or answers. The target's kernel is given a connection with
+// these numbers, which is led to the same state by segments of its own making, and closed.
+//
+// Left out: those over a macvlan, those of a container to itself, those with signed segments (TCP_MD5SIG).
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/scoped_fd.h"
+#include "network/frame_delivery.h"
+#include "network/host_port.h"
+#include "peer.pb.h"
+
+namespace godwit::network {
+
+// What asking and making so many costs is some ms, most of it beside CRIU's work.
+inline constexpr int kRememberedMax = 512;
+
+// On the source. Closing it takes the kernel some ms.
+class RememberedReader {
+ public:
+  // PORTS: of the container's namespace NETNS_FD. The calling thread is in the host's. ID as in FrameSender::open().
+  static Result<RememberedReader> open(int netns_fd, const std::vector<HostPort>& ports, const std::string& id);
+
+  struct Read {
+    std::vector<peer::RememberedConnection> known;  // with their numbers
+    size_t forgotten = 0;                           // did not answer, or were too many
+  };
+  // LIST: TcpWatch::remembered(). The ports are off the LAN; NETWORK is the container's. Waits for some ms if one does
+  // not answer.
+  Result<Read> read(const std::vector<peer::RememberedConnection>& list, const peer::NetworkState& network);
+
+ private:
+  using Ends = std::tuple<std::string, uint32_t, std::string, uint32_t>;  // local, remote
+  struct Asked {
+    peer::RememberedConnection connection;
+    const HostEnd* by;
+  };
+  RememberedReader(std::vector<HostPort> ports, FrameSender frames, ScopedFd answers);
+  const HostEnd* end_of(const std::string& local, const peer::NetworkState& network) const;
+  Result<> ask(const Asked& asked, uint32_t sequence);
+  Result<> ask_all(uint32_t sequence);
+  void take_answers();
+  void take_answer(std::string_view packet);
+  void await_answers(Deadline deadline);
+
+  std::vector<HostPort> ports_;
+  std::vector<HostEnd> ends_;  // of the same order
+  FrameSender frames_;
+  ScopedFd answers_;  // a packet socket in the container's namespace
+  std::map<Ends, Asked> unanswered_;
+  std::vector<peer::RememberedConnection> known_;
+};
+
+// For the report: so many were not carried.
+std::string note_of_forgotten(size_t connections);
+
+// CONNECTION may come from a peer.
+Result<> check_remembered(const peer::RememberedConnection& connection);
+
+// On the target: CONNECTIONS, which have been checked, become connections of the namespace NETNS_FD, which has its
+// addresses and routes and whose ports are off the LAN. Returns how many could not be made.
+Result<size_t> make_remembered(int netns_fd, const std::vector<peer::RememberedConnection>& connections);
+
+}  // namespace godwit::network
