@@ -23,7 +23,7 @@
 namespace godwit {
 namespace {
 
-constexpr RemoteAddr kBase{0x600000000000};
+constexpr RemoteAddr kBase{0x300000000000};
 constexpr SpaceId kSpace = 7;
 
 uint64_t word_of(uint64_t address) { return (address / 8 * 0x9E3779B97F4A7C15) | 1; }

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kPages = 2048;  // two huge pages twice over
 constexpr size_t kBytes = kPages * kPageBytes;
-char* const kHere = reinterpret_cast<char*>(0x100000000000);  // aligned to huge pages, and free
+char* const kHere = reinterpret_cast<char*>(0x200000000000);  // aligned to huge pages, and free, also of sanitizers
 char* const kThere = kHere + (uint64_t{1} << 40);
 
 char* map_at(char* where, size_t bytes = kBytes) {

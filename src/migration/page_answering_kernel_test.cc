@@ -16,7 +16,7 @@ namespace {
 using testing::HasSubstr;
 
 constexpr SpaceId kSpace = 9;
-constexpr RemoteAddr kBase{0x610000000000};
+constexpr RemoteAddr kBase{0x310000000000};
 constexpr uint64_t kPages = 600;
 
 RemoteAddr page(uint64_t number) { return kBase + number * kPageBytes; }

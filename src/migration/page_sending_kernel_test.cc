@@ -19,7 +19,7 @@ using testing::HasSubstr;
 using wire::FrameType;
 
 constexpr SpaceId kSpace = 1;
-constexpr RemoteAddr kBase{0x610000000000};
+constexpr RemoteAddr kBase{0x310000000000};
 constexpr uint64_t kPages = 1024;
 
 RemoteAddr page(uint64_t number) { return kBase + number * kPageBytes; }

@@ -14,7 +14,7 @@
 namespace godwit {
 namespace {
 
-constexpr uint64_t kFirst = 0x610000000000, kSecond = 0x620000000000;
+constexpr uint64_t kFirst = 0x310000000000, kSecond = 0x320000000000;
 constexpr uint64_t kPages = 512;
 
 uint64_t mark_of(uint64_t address) { return (address * 0x9E3779B97F4A7C15) ^ 0x5851F42D4C957F2D; }
