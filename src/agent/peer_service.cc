@@ -1,6 +1,8 @@
 #include "agent/peer_service.h"
 
 #include <algorithm>
+#include <stop_token>
+#include <thread>
 
 #include "agent/grpc_security.h"
 #include "base/identifier.h"
@@ -44,6 +46,13 @@ grpc::Status PeerService::Migrate(grpc::ServerContext* context,
     stream->Write(refusal(host_.node + ": " + added.error().text()));
     return grpc::Status::OK;
   }
+  // gRPC waits by the wall clock: if that is set back, it notices a lost link so much later. The kernel, which watches
+  // data connections, does not.
+  const std::jthread watch([&](const std::stop_token& stop) {
+    if (!migration->await_silent_source(stop)) return;
+    log::warn("migration {}: what was arriving has ended, and its source is silent", id);
+    context->TryCancel();
+  });
   while (stream->Write(answer) && !migration->over() && stream->Read(&request)) answer = migration->handle(request);
   migration->link_lost();  // nothing to do if it is over
   registry_.remove_target(id);

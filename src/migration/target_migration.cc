@@ -75,6 +75,13 @@ TargetMigration::TargetMigration(const Host& host, std::vector<std::string> peer
 TargetMigration::~TargetMigration() { link_lost(); }
 
 peer::TargetMessage TargetMigration::handle(const peer::SourceMessage& request) {
+  set_handling(true);
+  peer::TargetMessage answer = answer_to(request);
+  set_handling(false);
+  return answer;
+}
+
+peer::TargetMessage TargetMigration::answer_to(const peer::SourceMessage& request) {
   if (request.has_abort()) {
     abort("the source gave up: " + request.abort().reason().substr(0, 200));
     peer::TargetMessage message;
@@ -545,6 +552,7 @@ void TargetMigration::stop_receiving() {
   std::shared_ptr<TargetPager> memory;
   {
     std::lock_guard lock(mutex_);
+    what_arrives_failed_ = true;
     if (receiving_) receiving_->cancel();
     if (files_) files_->cancel();
     memory = memory_;
@@ -777,11 +785,12 @@ void TargetMigration::leave_here() {
 
 void TargetMigration::stop_what_arrives() {
   bridge_.reset();
-  receiving_.reset();
   {
-    std::shared_ptr<TargetPager> memory;  // ends when the mutex is free
+    std::shared_ptr<TargetPager> memory;  // both end when the mutex is free
+    std::unique_ptr<ImageReceiving> receiving;
     std::lock_guard lock(mutex_);
     memory.swap(memory_);
+    receiving.swap(receiving_);
   }
   object_door_.reset();
   files_.reset();
@@ -843,6 +852,24 @@ bool TargetMigration::accept_data(std::unique_ptr<DataConnection> connection) {
 }
 
 // --- What others may ask ----------------------------------------------------------------------------------
+
+void TargetMigration::set_handling(bool handling) {
+  std::lock_guard lock(mutex_);
+  handling_ = handling;
+}
+
+bool TargetMigration::await_silent_source(const std::stop_token& stop) const {
+  constexpr auto kLookAgainAfter = 1s;
+  std::condition_variable_any nobody;  // wakes it; STOP does
+  std::unique_lock lock(mutex_);
+  for (auto failed_at = Clock::now();;) {
+    nobody.wait_for(lock, stop, kLookAgainAfter, [] { return false; });
+    if (stop.stop_requested() || state_ >= State::kRunning) return false;
+    const bool failed = what_arrives_failed_ || (receiving_ && receiving_->failed());
+    if (handling_ || !failed) failed_at = Clock::now();
+    if (Clock::now() - failed_at >= host_.peer.dead_after) return true;
+  }
+}
 
 void TargetMigration::set_state(State state) {
   std::lock_guard lock(mutex_);

@@ -52,6 +52,9 @@ class TargetMigration {
   peer::TargetMessage handle(const peer::SourceMessage& request);
   // The control connection is lost or closed.
   void link_lost();
+  // Waits until what was to arrive has failed and the source has said nothing about it for as long as a peer may be
+  // silent: its link is lost (true). False: at STOP, or when the container runs here.
+  bool await_silent_source(const std::stop_token& stop) const;
 
   // A data connection of this migration's that has begun with PREAMBLE. True: SOCKET has gone to its pager, which does
   // the handshake.
@@ -78,6 +81,7 @@ class TargetMigration {
   template <typename T = void>
   using Phase = std::expected<T, PhaseError>;
 
+  peer::TargetMessage answer_to(const peer::SourceMessage& request);
   Phase<peer::TargetMessage> dispatch(const peer::SourceMessage& request);
   Phase<peer::TargetMessage> greet(const peer::Hello& hello);
   Phase<peer::TargetMessage> check(const peer::Preflight& preflight);
@@ -119,6 +123,7 @@ class TargetMigration {
   bool await_receiving(Deadline deadline);
   void stop_receiving();  // from the bridge's thread
 
+  void set_handling(bool handling);
   void set_state(State state);
   void abort(const std::string& reason);
   void leave_here();
@@ -171,6 +176,8 @@ class TargetMigration {
   mutable std::mutex mutex_;  // guards what follows; data connections arrive on other threads
   std::condition_variable receiving_arrived_;
   State state_ = State::kNew;
+  bool handling_ = false;  // a message
+  bool what_arrives_failed_ = false;
   std::string token_;
   std::optional<ImageWriter> writer_;  // until a data connection comes
   bool data_connected_ = false;

@@ -11,6 +11,9 @@ def own_now_s(stats):
     return (stats["from_ms"] + stats["window_ms"]) / 1000
 
 
+ANSWERS_WITHIN_S = 90  # it may wait for a page of a host whose agent is stopped for a minute (tests/faults)
+
+
 class Checker:
     """with Checker(lab, container) as checker: …; one connection, which moves with the container."""
 
@@ -23,12 +26,12 @@ class Checker:
     def __exit__(self, *how):
         self._conversation.__exit__(*how)
 
-    def ask(self, line, timeout_s=60):
+    def ask(self, line, timeout_s=ANSWERS_WITHIN_S):
         answer = self._conversation.ask(line, timeout_s)
         assert answer, f"the connection was gone at '{line}'"
         return json.loads(answer)
 
-    def raw(self, line, timeout_s=60):
+    def raw(self, line, timeout_s=ANSWERS_WITHIN_S):
         """The answer as it is; empty if the connection is gone."""
         return self._conversation.ask(line, timeout_s)
 
