@@ -531,12 +531,13 @@ Step<> SourceMigration::dump_and_transfer() {
   if (!netns) return failed_here("dump", std::move(netns.error()));
   if (auto now = network::capture_volatile(netns->get(), facts_.network); !now)
     return failed_here("dump", std::move(now.error()));
-  auto sockets = std::async(std::launch::async, [this, &netns]() -> Result<> {
-    TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(facts_.container.freezer_cgroup));
-    TRY_ASSIGN(const auto states, read_socket_states(processes, netns->get(), facts_.network));
-    TRY(write_socket_states(states, work_->path() / "images"));
+  const auto processes = proc::processes_in_cgroup(facts_.container.freezer_cgroup);
+  if (!processes) return failed_here("dump", processes.error());
+  auto sockets = std::async(std::launch::async, [this, &netns, &processes]() -> Result<peer::SocketStates> {
+    TRY_ASSIGN(auto states, read_socket_states(*processes, netns->get(), facts_.network));
     read_remembered(netns->get());
-    return check_socket_locks(processes);
+    TRY(check_socket_locks(*processes));
+    return states;
   });
   auto streams = find_streams(facts_.container.pid, facts_.spec.terminal);
   if (streams) facts_.streams = std::move(*streams);
@@ -547,7 +548,11 @@ Step<> SourceMigration::dump_and_transfer() {
   memory_peak_bytes_ = std::max(memory_peak_bytes_, work_->used_bytes());
   // CRIU had thawed the cgroup and holds the tasks by ptrace; from here on they stand still even if CRIU dies.
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("dump", std::move(frozen.error()));
-  if (auto written = sockets.get(); !written) return failed_here("dump", std::move(written.error()));
+  auto states = sockets.get();
+  if (!states) return failed_here("dump", std::move(states.error()));
+  read_peek_offsets_again(*processes, *states);
+  if (auto written = write_socket_states(*states, work_->path() / "images"); !written)
+    return failed_here("dump", std::move(written.error()));
   if (remembered_.forgotten > 0) report_.add_notes(network::note_of_forgotten(remembered_.forgotten));
   sending_->dump_is_complete();
   return check_criu();

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "kernel/pidfd.h"
 #include "kernel/proc.h"
+#include "runtime/int_option.h"
 #include "runtime/multicast_groups.h"
 #include "runtime/socket_options.h"
 #include "runtime/tcp_keys.h"
@@ -101,6 +102,17 @@ class Reading {
   UnreadBounds unread_;
 };
 
+// By the pids that the processes themselves see.
+std::map<uint32_t, ScopedFd> open_pidfds(const std::vector<pid_t>& processes) {
+  std::map<uint32_t, ScopedFd> pidfds;
+  for (const pid_t pid : processes) {
+    auto pidfd = open_pidfd(pid);
+    const auto number = proc::innermost_pid(pid);
+    if (pidfd && number) pidfds[static_cast<uint32_t>(*number)] = std::move(*pidfd);
+  }
+  return pidfds;
+}
+
 Result<> check_state(const peer::SocketState& state) {
   if (state.options_size() > kOptionsPerSocketMax) return fail("too many options of a socket");
   if (state.memberships_size() > kMembershipsPerSocketMax) return fail("too many multicast groups of a socket");
@@ -134,6 +146,28 @@ Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processe
   return states;
 }
 
+void read_peek_offsets_again(const std::vector<pid_t>& processes, peer::SocketStates& states) {
+  const auto is_offset = [](const peer::SocketOption& option) {
+    return option.level() == SOL_SOCKET && option.name() == SO_PEEK_OFF;
+  };
+  std::map<uint32_t, ScopedFd> pidfds;
+  for (peer::SocketState& state : *states.mutable_sockets()) {
+    auto& options = *state.mutable_options();
+    const auto offset = std::ranges::find_if(options, is_offset);
+    if (offset == options.end()) continue;
+    if (pidfds.empty()) pidfds = open_pidfds(processes);
+    const auto process = pidfds.find(state.process());
+    const auto socket = process == pidfds.end() ? fail("no such process")
+                                                : copy_fd_from(process->second.get(), static_cast<int>(state.fd()));
+    const auto now = socket ? int_option(socket->get(), SOL_SOCKET, SO_PEEK_OFF) : std::nullopt;
+    if (now && *now >= 0) {
+      offset->set_value(std::string(reinterpret_cast<const char*>(&*now), sizeof *now));
+    } else {
+      options.erase(offset);
+    }
+  }
+}
+
 Result<> write_socket_states(const peer::SocketStates& states, const std::filesystem::path& directory) {
   if (states.ByteSizeLong() == 0) return {};
   return write_file(directory / kFileName, states.SerializeAsString());
@@ -165,12 +199,7 @@ Result<SocketRestoring> SocketRestoring::apply(const peer::SocketStates& states,
     restoring.notes_.push_back(
         fmt::format("left behind: what waited in the error queues of {} sockets", states.errors_left_behind()));
   if (states.sockets().empty()) return restoring;
-  std::map<uint32_t, ScopedFd> pidfds;
-  for (const pid_t pid : processes) {
-    auto pidfd = open_pidfd(pid);
-    const auto number = proc::innermost_pid(pid);
-    if (pidfd && number) pidfds[static_cast<uint32_t>(*number)] = std::move(*pidfd);
-  }
+  const std::map<uint32_t, ScopedFd> pidfds = open_pidfds(processes);
   for (const peer::SocketState& state : states.sockets()) {
     const std::string who = fmt::format("descriptor {} of process {}", state.fd(), state.process());
     const auto process = pidfds.find(state.process());

@@ -25,6 +25,10 @@ inline constexpr int kSocketStatesMax = 1 << 18;
 Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processes, int netns_fd,
                                               const peer::NetworkState& network);
 
+// On the source, when CRIU has dumped the sockets: while it reads what waits in one, that has a peek offset of CRIU's
+// (SO_PEEK_OFF), which may have been read into STATES.
+void read_peek_offsets_again(const std::vector<pid_t>& processes, peer::SocketStates& states);
+
 // Among CRIU's images in DIRECTORY, with which it travels; not if there is nothing to be told.
 Result<> write_socket_states(const peer::SocketStates& states, const std::filesystem::path& directory);
 

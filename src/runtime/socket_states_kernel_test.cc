@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "base/scoped_fd.h"
 #include "base/test_support.h"
 #include "kernel/netns.h"
@@ -111,6 +113,27 @@ TEST_F(SocketStatesTest, WhatCannotBeCarriedIsCounted) {
   ASSERT_TRUE(restoring) << restoring.error().text();
   EXPECT_THAT(restoring->notes(), Contains(HasSubstr("error queues of 1 sockets")));
   EXPECT_THAT(restoring->notes(), Contains(HasSubstr("1 raw and packet sockets")));
+}
+
+TEST_F(SocketStatesTest, APeekOffsetOfCriusIsNotCarried) {
+  const ScopedFd passing = make(AF_UNIX, SOCK_STREAM), own = make(AF_UNIX, SOCK_STREAM);
+  set(passing, SOL_SOCKET, SO_PEEK_OFF, 0);  // while CRIU reads what waits in it
+  set(own, SOL_SOCKET, SO_PEEK_OFF, 3);
+  auto states = must(read_socket_states({getpid()}, netns_.get(), peer::NetworkState()));
+  const auto offset_of = [&](const ScopedFd& socket) {
+    int value = -1;
+    for (const auto& state : states.sockets())
+      for (const auto& option : state.options())
+        if (state.fd() == static_cast<uint32_t>(socket.get()) && option.name() == SO_PEEK_OFF)
+          std::memcpy(&value, option.value().data(), sizeof value);
+    return value;
+  };
+  EXPECT_EQ(offset_of(passing), 0);
+  set(passing, SOL_SOCKET, SO_PEEK_OFF, -1);
+  set(own, SOL_SOCKET, SO_PEEK_OFF, 5);
+  read_peek_offsets_again({getpid()}, states);
+  EXPECT_EQ(offset_of(passing), -1);
+  EXPECT_EQ(offset_of(own), 5);
 }
 
 TEST_F(SocketStatesTest, WhatWasSetIsReadAndSetElsewhere) {
