@@ -33,14 +33,6 @@ std::string group_mac(std::string_view group) {
   return mac.append(group.substr(2));
 }
 
-Result<ScopedFd> raw_socket(int netns_fd, int family) {
-  return in_netns(netns_fd, [&]() -> Result<ScopedFd> {
-    ScopedFd made(::socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));  // with its own IP headers
-    if (!made) return fail_errno("raw socket");
-    return made;
-  });
-}
-
 }  // namespace
 
 Result<> DatagramDelivery::deliver(const peer::Datagram& datagram, uint16_t port) {
@@ -90,25 +82,8 @@ Result<> DatagramDelivery::send_frames(const peer::Datagram& datagram, const std
 }
 
 Result<> DatagramDelivery::send_inside(const peer::Datagram& datagram, const std::string& destination, uint16_t port) {
-  const bool v4 = is_v4(destination);
-  ScopedFd& socket = v4 ? raw_v4_ : raw_v6_;
-  if (!socket) {
-    TRY_ASSIGN(socket, raw_socket(network_.netns_fd(), v4 ? AF_INET : AF_INET6));
-  }
-  sockaddr_in6 to{};
-  socklen_t length = sizeof to;
-  if (v4) {
-    auto& to_v4 = reinterpret_cast<sockaddr_in&>(to);
-    length = sizeof to_v4;
-    to_v4.sin_family = AF_INET;
-    std::memcpy(&to_v4.sin_addr, destination.data(), sizeof to_v4.sin_addr);
-  } else {
-    to.sin6_family = AF_INET6;
-    std::memcpy(&to.sin6_addr, destination.data(), sizeof to.sin6_addr);
-  }
   for (const std::string& packet : datagram_packets(datagram, destination, port, kLoopbackMtu))
-    if (::sendto(socket.get(), packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&to), length) < 0)
-      return fail_errno("delivering a datagram that was not read");
+    TRY_DOING("delivering a datagram that was not read", inside_.send(packet, destination));
   return {};
 }
 

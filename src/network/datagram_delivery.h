@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/result.h"
-#include "base/scoped_fd.h"
 #include "network/frame_delivery.h"
+#include "network/loopback_sender.h"
 #include "network/recreate.h"
 #include "sockets.pb.h"
 
@@ -19,7 +19,7 @@ class DatagramDelivery {
  public:
   // STATE: of the namespace NETWORK. All references outlive this.
   DatagramDelivery(const RecreatedNamespace& network, const peer::NetworkState& state, FrameSender& frames)
-      : network_(network), state_(state), frames_(frames) {}
+      : network_(network), state_(state), frames_(frames), inside_(network.netns_fd()) {}
 
   // To whoever has port PORT. DATAGRAM has been checked (runtime/unread_datagrams.h).
   Result<> deliver(const peer::Datagram& datagram, uint16_t port);
@@ -35,7 +35,7 @@ class DatagramDelivery {
   const RecreatedNamespace& network_;
   const peer::NetworkState& state_;
   FrameSender& frames_;
-  ScopedFd raw_v4_, raw_v6_;  // in the namespace; opened when needed
+  LoopbackSender inside_;
 };
 
 }  // namespace godwit::network

@@ -188,6 +188,20 @@ TEST_F(Remembered, SomebodyElseMayListenThere) {
   EXPECT_EQ(::bind(again.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0) << strerror(errno);
 }
 
+TEST_F(Remembered, WhereRulesAreInTheWayNoneIsMade) {
+  std::vector<ScopedFd> open;
+  for (int i = 0; i < 5; ++i) open.push_back(closed_by_the_container(false));
+  auto made = recreate();
+  ASSERT_TRUE(made) << made.error().text();
+  inside(*made,
+         "nft 'add table ip own; add chain ip own in { type filter hook input priority 0; }; "
+         "add rule ip own in iif lo ip saddr != 127.0.0.0/8 drop'");
+  auto refused = make_remembered(made->netns_fd(), read(lan.a, lan.container.get()).known);
+  ASSERT_TRUE(refused) << refused.error().text();
+  EXPECT_EQ(*refused, 5U);
+  EXPECT_EQ(inside(*made, "ss -Htan"), "");
+}
+
 TEST_F(Remembered, ThoseThatDoNotAnswerAreForgotten) {
   const ScopedFd open = closed_by_the_container(false);
   run_in(lan.container, "ip neigh flush all; ip route flush 10.98.0.0/16; ip route del default || :");

@@ -3,12 +3,12 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <cstring>
 #include <thread>
 
 #include "base/clock.h"
 #include "kernel/netns.h"
 #include "network/ip_address.h"
+#include "network/loopback_sender.h"
 #include "network/remembered_connections.h"
 #include "network/tcp_segment.h"
 
@@ -20,6 +20,8 @@ using namespace std::chrono_literals;
 // The kernel has taken a segment over loopback when it has been sent, unless this processor has too much to do.
 constexpr auto kTakenWithin = 20ms;
 constexpr auto kLookAgainAfter = 20us;
+// Then the container's own rules are in the way (nftables), and each more would add to the downtime.
+constexpr size_t kRefusedMax = 3;
 constexpr uint32_t kPortMax = 65535;
 
 Result<> set(const ScopedFd& socket, int level, int option, int value) {
@@ -30,50 +32,6 @@ Result<> set(const ScopedFd& socket, int level, int option, int value) {
 Result<> set_tcp(const ScopedFd& socket, int option, uint32_t value) {
   return set(socket, IPPROTO_TCP, option, static_cast<int>(value));
 }
-
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-
-SocketAddress socket_address(std::string_view address, uint16_t port) {
-  SocketAddress made;
-  if (is_v4(address)) {
-    sockaddr_in v4{};
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(port);
-    std::memcpy(&v4.sin_addr, address.data(), sizeof v4.sin_addr);
-    std::memcpy(&made.storage, &v4, made.size = sizeof v4);
-  } else {
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(port);
-    std::memcpy(&v6.sin6_addr, address.data(), sizeof v6.sin6_addr);
-    std::memcpy(&made.storage, &v6, made.size = sizeof v6);
-  }
-  return made;
-}
-
-// The way for packets with a source of somebody else's: over loopback, where no filter of source addresses looks at
-// them.
-class Loopback {
- public:
-  Result<> send(const TcpSegment& segment) {
-    const bool v4 = is_v4(segment.destination);
-    ScopedFd& socket = v4 ? raw_v4_ : raw_v6_;
-    if (!socket) socket = ScopedFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
-    if (!socket) return fail_errno("raw socket");
-    const std::string packet = tcp_packet(segment);
-    const SocketAddress to = socket_address(segment.destination, 0);
-    if (::sendto(socket.get(), packet.data(), packet.size(), 0, to.get(), to.size) < 0)
-      return fail_errno("sending over loopback");
-    return {};
-  }
-
- private:
-  ScopedFd raw_v4_, raw_v6_;
-};
 
 // As if it came from the peer; SEQUENCE: of its end.
 TcpSegment from_peer(const peer::RememberedConnection& connection, uint32_t sequence, uint8_t flags) {
@@ -124,14 +82,14 @@ Result<ScopedFd> make_finished(const peer::RememberedConnection& connection, uin
   return socket;
 }
 
-Result<> make(const peer::RememberedConnection& connection, Loopback& loopback) {
+Result<> make(const peer::RememberedConnection& connection, LoopbackSender& loopback) {
   // The peer's FIN is the last that was received.
   const uint32_t before_fin = connection.received_next() - (connection.time_wait() ? 1 : 0);
   TRY_ASSIGN(const ScopedFd socket, make_finished(connection, before_fin));
-  TRY(loopback.send(from_peer(connection, before_fin, TH_ACK)));
+  TRY(loopback.send(tcp_packet(from_peer(connection, before_fin, TH_ACK)), connection.local()));
   TRY(await_state(socket, TCP_FIN_WAIT2));
   if (connection.time_wait()) {
-    TRY(loopback.send(from_peer(connection, before_fin, TH_ACK | TH_FIN)));
+    TRY(loopback.send(tcp_packet(from_peer(connection, before_fin, TH_ACK | TH_FIN)), connection.local()));
     return await_state(socket, TCP_CLOSE);  // the socket; what the kernel remembers has left it
   }
   TRY(set_tcp(socket, TCP_REPAIR, static_cast<uint32_t>(TCP_REPAIR_OFF_NO_WP)));
@@ -159,10 +117,13 @@ Result<> check_remembered(const peer::RememberedConnection& connection) {
 
 Result<size_t> make_remembered(int netns_fd, const std::vector<peer::RememberedConnection>& connections) {
   return in_netns(netns_fd, [&]() -> Result<size_t> {
-    Loopback loopback;
-    size_t refused = 0;
-    for (const peer::RememberedConnection& connection : connections) refused += make(connection, loopback) ? 0 : 1;
-    return refused;
+    LoopbackSender loopback(netns_fd);
+    size_t made = 0, refused = 0;
+    for (const peer::RememberedConnection& connection : connections) {
+      ++(make(connection, loopback) ? made : refused);
+      if (refused >= kRefusedMax) break;
+    }
+    return connections.size() - made;
   });
 }
 

@@ -113,6 +113,20 @@ std::map<uint32_t, ScopedFd> open_pidfds(const std::vector<pid_t>& processes) {
   return pidfds;
 }
 
+std::string name_of(const peer::SocketState& state) {
+  return fmt::format("descriptor {} of process {}", state.fd(), state.process());
+}
+
+Result<ScopedFd> socket_of(const std::map<uint32_t, ScopedFd>& pidfds, const peer::SocketState& state) {
+  const auto process = pidfds.find(state.process());
+  if (process == pidfds.end()) return fail(name_of(state) + " was not restored");
+  auto socket = copy_fd_from(process->second.get(), static_cast<int>(state.fd()));
+  struct stat file{};
+  if (!socket || ::fstat(socket->get(), &file) != 0 || !S_ISSOCK(file.st_mode))
+    return fail(name_of(state) + " was not restored as a socket");
+  return socket;
+}
+
 Result<> check_state(const peer::SocketState& state) {
   if (state.options_size() > kOptionsPerSocketMax) return fail("too many options of a socket");
   if (state.memberships_size() > kMembershipsPerSocketMax) return fail("too many multicast groups of a socket");
@@ -156,9 +170,7 @@ void read_peek_offsets_again(const std::vector<pid_t>& processes, peer::SocketSt
     const auto offset = std::ranges::find_if(options, is_offset);
     if (offset == options.end()) continue;
     if (pidfds.empty()) pidfds = open_pidfds(processes);
-    const auto process = pidfds.find(state.process());
-    const auto socket = process == pidfds.end() ? fail("no such process")
-                                                : copy_fd_from(process->second.get(), static_cast<int>(state.fd()));
+    const auto socket = socket_of(pidfds, state);
     const auto now = socket ? int_option(socket->get(), SOL_SOCKET, SO_PEEK_OFF) : std::nullopt;
     if (now && *now >= 0) {
       offset->set_value(std::string(reinterpret_cast<const char*>(&*now), sizeof *now));
@@ -201,14 +213,8 @@ Result<SocketRestoring> SocketRestoring::apply(const peer::SocketStates& states,
   if (states.sockets().empty()) return restoring;
   const std::map<uint32_t, ScopedFd> pidfds = open_pidfds(processes);
   for (const peer::SocketState& state : states.sockets()) {
-    const std::string who = fmt::format("descriptor {} of process {}", state.fd(), state.process());
-    const auto process = pidfds.find(state.process());
-    if (process == pidfds.end()) return fail(who + " was not restored");
-    auto socket = copy_fd_from(process->second.get(), static_cast<int>(state.fd()));
-    struct stat file{};
-    if (!socket || ::fstat(socket->get(), &file) != 0 || !S_ISSOCK(file.st_mode))
-      return fail(who + " was not restored as a socket");
-    TRY_DOING(who, restoring.apply(state, std::move(*socket)));
+    TRY_ASSIGN(auto socket, socket_of(pidfds, state));
+    TRY_DOING(name_of(state), restoring.apply(state, std::move(socket)));
   }
   return restoring;
 }
@@ -218,7 +224,7 @@ Result<> SocketRestoring::apply(const peer::SocketState& state, ScopedFd socket)
     const auto set = set_socket_option(socket.get(), option);
     if (set) continue;
     if (is_needed(option)) return fail(set.error());
-    notes_.push_back(fmt::format("descriptor {} of process {}: {}", state.fd(), state.process(), set.error().text()));
+    notes_.push_back(name_of(state) + ": " + set.error().text());
   }
   for (const peer::TcpKey& key : state.keys()) TRY(set_tcp_key(socket.get(), key));
   for (const peer::Membership& membership : state.memberships()) TRY(join_group(socket.get(), membership));
