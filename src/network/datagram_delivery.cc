@@ -9,6 +9,7 @@
 #include "kernel/netns.h"
 #include "network/datagram_packets.h"
 #include "network/ip_address.h"
+#include "network/ip_packets.h"
 #include "network/mac.h"
 
 namespace godwit::network {
@@ -17,8 +18,6 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr size_t kLoopbackMtu = 65535;
-constexpr auto kSender = "\x02\0\0\0\0\x01"sv;  // a MAC of nobody's: the kernel does not look at it
-constexpr auto kEtherV4 = "\x08\0"sv, kEtherV6 = "\x86\xdd"sv;
 
 std::string loopback_address(bool v4) {
   return v4 ? std::string("\x7f\0\0\x01", sizeof(in_addr))
@@ -72,8 +71,8 @@ bool DatagramDelivery::is_local(const std::string& address) const {
 
 Result<> DatagramDelivery::send_frames(const peer::Datagram& datagram, const std::string& destination, uint16_t port,
                                        const peer::Link& link, const HostEnd& end) {
-  std::string header = is_multicast(destination) ? group_mac(destination) : link.mac();
-  header.append(kSender).append(is_v4(destination) ? kEtherV4 : kEtherV6);
+  const std::string header =
+      ethernet_header(is_multicast(destination) ? group_mac(destination) : link.mac(), is_v4(destination));
   std::vector<std::string> frames;
   for (const std::string& packet : datagram_packets(datagram, destination, port, link.mtu()))
     frames.push_back(header + packet);

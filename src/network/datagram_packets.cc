@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 
+#include "network/big_endian.h"
 #include "network/ip_checksum.h"
 #include "network/ip_packets.h"
 
@@ -9,8 +10,6 @@ namespace godwit::network {
 namespace {
 
 constexpr size_t kHeaderBytes = 8, kChecksumAt = 6;  // RFC 768
-
-std::string u16(size_t value) { return {static_cast<char>(value >> 8), static_cast<char>(value & 0xff)}; }
 
 std::string udp_message(const peer::Datagram& datagram, std::string_view destination, uint16_t port) {
   const size_t size = kHeaderBytes + datagram.data().size();

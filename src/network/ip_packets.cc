@@ -2,16 +2,19 @@
 
 #include <atomic>
 
+#include "network/big_endian.h"
 #include "network/ip_checksum.h"
 
 namespace godwit::network {
+
+using namespace std::string_view_literals;
+
 namespace {
 
 constexpr size_t kHeaderBytesV4 = 20, kHeaderBytesV6 = 40, kFragmentHeaderBytes = 8;
 constexpr uint8_t kFragment = 44;
 constexpr uint8_t kHopsUsual = 64;
 
-std::string u16(size_t value) { return {static_cast<char>(value >> 8), static_cast<char>(value & 0xff)}; }
 char u8(size_t value) { return static_cast<char>(value); }
 
 // A part of MESSAGE in fragments of one packet that begins at OFFSET.
@@ -65,6 +68,10 @@ std::vector<std::string> ip_packets(const IpHeader& header, std::string_view mes
     packets.push_back(v4 ? v4_packet(header, part) : v6_packet(header, part));
   }
   return packets;
+}
+
+std::string ethernet_header(std::string_view destination, bool v4) {
+  return std::string(destination).append("\x02\0\0\0\0\x01"sv).append(v4 ? "\x08\0"sv : "\x86\xdd"sv);
 }
 
 }  // namespace godwit::network

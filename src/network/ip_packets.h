@@ -19,4 +19,7 @@ struct IpHeader {
 // In fragments where MTU asks for them.
 std::vector<std::string> ip_packets(const IpHeader& header, std::string_view message, size_t mtu);
 
+// What comes before an IP packet in a frame to DESTINATION, a MAC. It is from nobody's: the kernel does not look at it.
+std::string ethernet_header(std::string_view destination, bool v4);
+
 }  // namespace godwit::network

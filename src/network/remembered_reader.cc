@@ -10,6 +10,7 @@
 
 #include "kernel/netns.h"
 #include "network/ip_address.h"
+#include "network/ip_packets.h"
 #include "network/mac.h"
 #include "network/remembered_connections.h"
 #include "network/tcp_segment.h"
@@ -18,10 +19,7 @@ namespace godwit::network {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace std::string_view_literals;
 
-constexpr auto kSender = "\x02\0\0\0\0\x01"sv;  // a MAC of nobody's: the kernel does not look at it
-constexpr auto kEtherV4 = "\x08\0"sv, kEtherV6 = "\x86\xdd"sv;
 // The kernel answers before the question has been sent, unless it does not know the next hop's MAC any more.
 constexpr auto kAnswersWithin = 3ms;
 // So many answers fit in a socket's buffer of the usual size (net.core.rmem_default, 208 KiB).
@@ -105,9 +103,8 @@ Result<> RememberedReader::ask_all(uint32_t sequence) {
 }
 
 Result<> RememberedReader::ask(const Asked& asked, uint32_t sequence) {
-  std::string frame(as_bytes(asked.by->container_mac));
-  frame.append(kSender).append(is_v4(asked.connection.local()) ? kEtherV4 : kEtherV6);
-  frame.append(tcp_packet(question_about(asked.connection, sequence)));
+  const std::string frame = ethernet_header(as_bytes(asked.by->container_mac), is_v4(asked.connection.local())) +
+                            tcp_packet(question_about(asked.connection, sequence));
   TRY(frames_.send({asked.by, 1}, {&frame, 1}));
   return {};
 }

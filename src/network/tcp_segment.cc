@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 
+#include "network/big_endian.h"
 #include "network/ip_checksum.h"
 #include "network/ip_packets.h"
 
@@ -10,16 +11,6 @@ namespace {
 
 constexpr size_t kHeaderBytes = 20, kChecksumAt = 16;  // RFC 9293 3.1
 constexpr size_t kPacketBytesMax = 65535;
-
-void put_u16(std::string& bytes, uint32_t value) {
-  bytes.push_back(static_cast<char>(value >> 8 & 0xff));
-  bytes.push_back(static_cast<char>(value & 0xff));
-}
-
-void put_u32(std::string& bytes, uint32_t value) {
-  put_u16(bytes, value >> 16);
-  put_u16(bytes, value);
-}
 
 uint8_t u8_at(std::string_view bytes, size_t at) { return static_cast<uint8_t>(bytes[at]); }
 uint16_t u16_at(std::string_view bytes, size_t at) {
@@ -35,8 +26,8 @@ std::string options_of(const TcpSegment& segment) {
   options.append(2, static_cast<char>(TCPOPT_NOP));  // so that the numbers are aligned
   options.push_back(static_cast<char>(TCPOPT_TIMESTAMP));
   options.push_back(static_cast<char>(TCPOLEN_TIMESTAMP));
-  put_u32(options, segment.timestamps->value);
-  put_u32(options, segment.timestamps->echo);
+  options += u32(segment.timestamps->value);
+  options += u32(segment.timestamps->echo);
   return options;
 }
 
@@ -81,14 +72,14 @@ std::string_view payload_of_v6(std::string_view packet, TcpSegment& segment) {
 std::string tcp_packet(const TcpSegment& segment) {
   const std::string options = options_of(segment);
   std::string message;
-  put_u16(message, segment.source_port);
-  put_u16(message, segment.destination_port);
-  put_u32(message, segment.sequence);
-  put_u32(message, segment.acknowledgement);
+  message += u16(segment.source_port);
+  message += u16(segment.destination_port);
+  message += u32(segment.sequence);
+  message += u32(segment.acknowledgement);
   message.push_back(static_cast<char>((kHeaderBytes + options.size()) / 4 << 4));
   message.push_back(static_cast<char>(segment.flags));
-  put_u16(message, segment.window);
-  put_u32(message, 0);  // checksum, urgent pointer
+  message += u16(segment.window);
+  message += u32(0);  // checksum, urgent pointer
   message.append(options).append(segment.data_bytes, '\0');
   set_transport_checksum(segment.source, segment.destination, IPPROTO_TCP, message, kChecksumAt);
   const IpHeader header{.source = segment.source, .destination = segment.destination, .protocol = IPPROTO_TCP};
