@@ -1,7 +1,7 @@
 """How fast the first round is, against two bounds measured in the same run: what the link carries (iperf3 with as many
 connections) and how fast the target gets fresh memory (memset). Over the link of 1 Gbit/s iperf3 takes as long as the round:
 with BBR, where that is the machine's congestion control, TCP sends next to nothing for 0.2 s in each 10 s, to learn the delay.
-So it is measured once more with Reno, which every kernel has."""
+So it is measured once more with Reno, which every kernel has, by agent.data_congestion_control."""
 
 import contextlib
 
@@ -16,8 +16,8 @@ STREAMS = 1
 SHAPED = 1e9 / 8  # bytes per second
 GBIT, RENO = "1 Gbit/s", "1 Gbit/s, Reno"
 IPERF_S = 3
-CONGESTION_CONTROL = "net.ipv4.tcp_congestion_control"
 PLAIN = ("data_listen", "data_encryption = false\ndata_listen")
+BY_RENO = ("data_listen", 'data_congestion_control = "reno"\ndata_listen')
 
 
 def run(lab, options):
@@ -29,34 +29,24 @@ def run(lab, options):
         lab.link("node2", "--rate", "1gbit")
         try:
             result[GBIT] = series(lab, options, GBIT, min(3, options.repeat), SHAPED)
-            with by_reno(lab):
-                result[RENO] = series(lab, options, RENO, min(3, options.repeat), SHAPED)
+            with contextlib.ExitStack() as stack:
+                for node in lab.nodes:
+                    stack.enter_context(configured(lab, node, BY_RENO))
+                result[RENO] = series(lab, options, RENO, min(3, options.repeat), SHAPED, "reno")
         finally:
             lab.link("node2", "--rate", "off")
     result["TLS"] = series(lab, options, "TLS", options.repeat)
     return result
 
 
-@contextlib.contextmanager
-def by_reno(lab):
-    before = {node: lab.exec(node, "sysctl", "-n", CONGESTION_CONTROL).stdout.strip() for node in lab.nodes}
-    for node in lab.nodes:
-        lab.exec(node, "sysctl", "-qw", f"{CONGESTION_CONTROL}=reno")
-    try:
-        yield
-    finally:
-        for node, usual in before.items():
-            lab.exec(node, "sysctl", "-qw", f"{CONGESTION_CONTROL}={usual}")
-
-
-def series(lab, options, name, repeat, link_rate=None):
+def series(lab, options, name, repeat, link_rate=None, congestion_control=None):
     """LINK_RATE: bytes per second, of a link that is shaped; the ratio is to it, and iperf3 takes as long as the round."""
     iperf_s = round(SIZE / link_rate) if link_rate else IPERF_S
     container = start(lab, "page_checker", bytes=SIZE, rate=4096, check=0)
     rates, iperfs, touches = [], [], []
     for number in range(1, repeat + 1):
         target = "node2" if container.node == "node1" else "node1"
-        iperfs.append(iperf_rate(lab, container.node, target, STREAMS, iperf_s))
+        iperfs.append(iperf_rate(lab, container.node, target, STREAMS, iperf_s, congestion_control))
         touches.append(first_touch_rate(lab, target, SIZE))
         warm_free_memory(lab, target, 2 * SIZE)
         moved = move(lab, container, "hybrid", "--streams", str(STREAMS), "--compress", "none")

@@ -130,7 +130,7 @@ def first_touch_rate(lab, node, size):
     return size / float(lab.exec(node, sys.executable, "-c", _FIRST_TOUCH, str(size)).stdout)
 
 
-def iperf_rate(lab, source, target, streams, seconds=3):
+def iperf_rate(lab, source, target, streams, seconds=3, congestion_control=None):
     """Bytes per second that the link carries from one node to the other over so many TCP connections."""
     address = f"10.99.1.{target.removeprefix('node')}"
     server = lab.popen(target, "iperf3", "--server", "--port", "5299", stdin=subprocess.DEVNULL,
@@ -138,7 +138,8 @@ def iperf_rate(lab, source, target, streams, seconds=3):
     try:
         lab.await_port(address, 5299)
         said = lab.exec(source, "iperf3", "--client", address, "--port", "5299", "--parallel", str(streams), "--time",
-                        str(seconds), "--json", check=False, timeout_s=seconds + 20)
+                        str(seconds), "--json", *(["--congestion", congestion_control] if congestion_control else []),
+                        check=False, timeout_s=seconds + 20)
     finally:
         server.kill()
         server.wait()

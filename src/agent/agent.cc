@@ -19,6 +19,7 @@
 #include "memory/write_tracker.h"
 #include "migration/target_record.h"
 #include "runtime/criu_fitness.h"
+#include "transport/socket.h"
 #include "wire/protocol.h"
 
 namespace godwit {
@@ -83,6 +84,7 @@ Host make_host(const Config& config, const fs::path& helpers) {
   host.stream_log_directory = config.runtime.stream_log_dir;
   host.bridge = config.network.bridge;
   host.data_encryption = config.agent.data_encryption;
+  host.data_congestion_control = config.agent.data_congestion_control;
   host.image_bytes_max = config.limits.image_bytes_max;
   host.bandwidth = std::make_shared<RateLimit>(config.limits.bandwidth_max);
   host.step_timeout = config.limits.step_timeout;
@@ -150,6 +152,7 @@ Result<std::unique_ptr<Agent>> Agent::start(const Config& config, const fs::path
   if (std::ranges::find(tls.own_names(), config.node) == tls.own_names().end())
     return fail(config.tls.cert.string() + " is not a certificate of '" + config.node + "', as this node is called");
   if (auto good = tls.check_own(); !good) log::error("{}: no other agent will accept it", good.error().text());
+  TRY_DOING("agent.data_congestion_control", check_congestion_control(config.agent.data_congestion_control));
   TRY_ASSIGN(TlsTexts texts, read_tls_files(config.tls));
 
   // One that has just been killed takes a moment to be gone.

@@ -69,6 +69,12 @@ Result<> link_name(const Text& value) {
   return link_name_or_empty(value);
 }
 
+// TCP_CA_NAME_MAX with its NUL is 16; what the kernel has is looked up when the agent starts.
+Result<> congestion_control_or_empty(const Text& value) {
+  if (value.size() > 15 || value.find('\0') != Text::npos) return fail("is not the name of a congestion control");
+  return {};
+}
+
 Result<> any_text(const Text&) { return {}; }
 
 // --- The table -----------------------------------------------------------------------------------
@@ -133,6 +139,7 @@ const std::vector<Rule>& rules() {
       {"agent", "listen", GODWIT_TEXT(agent.listen, address, std::nullopt)},
       {"agent", "data_listen", GODWIT_TEXT(agent.data_listen, address, std::nullopt)},
       {"agent", "data_encryption", GODWIT_BOOLEAN(agent.data_encryption, true)},
+      {"agent", "data_congestion_control", GODWIT_TEXT(agent.data_congestion_control, congestion_control_or_empty, "")},
       {"agent", "run_dir", GODWIT_TEXT(agent.run_dir, absolute_path, "/run/godwit")},
       {"agent", "log_level", GODWIT_TEXT(agent.log_level, log_level, "info")},
       {"tls", "ca", GODWIT_TEXT(tls.ca, absolute_path, "/etc/godwit/tls/ca.crt")},

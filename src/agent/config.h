@@ -25,13 +25,14 @@ struct Config {
   std::string node;  // this host's name, as its certificate and its peers' [peers] have it
 
   struct Agent {
-    std::string socket;           // unix socket of the control API, absolute path
-    std::string group;            // may use it besides root; ignored if it does not exist
-    std::string listen;           // host:port of the control connections of other agents
-    std::string data_listen;      // host:port of the data connections
-    bool data_encryption = true;  // false: plain data connections where the peer's says false too
-    std::string run_dir;          // images in flight; on a tmpfs (the agent checks at start)
-    std::string log_level;        // debug, info, warn, error
+    std::string socket;                   // unix socket of the control API, absolute path
+    std::string group;                    // may use it besides root; ignored if it does not exist
+    std::string listen;                   // host:port of the control connections of other agents
+    std::string data_listen;              // host:port of the data connections
+    bool data_encryption = true;          // false: plain data connections where the peer's says false too
+    std::string data_congestion_control;  // TCP's, of data connections that leave; empty: the host's
+    std::string run_dir;                  // images in flight; on a tmpfs (the agent checks at start)
+    std::string log_level;                // debug, info, warn, error
   } agent;
 
   TlsFiles tls;  // absolute paths

@@ -28,6 +28,7 @@ TEST(Config, EverythingButThreeKeysHasADefault) {
   EXPECT_EQ(config->agent.socket, "/run/godwit/godwitd.sock");
   EXPECT_EQ(config->agent.group, "godwit");
   EXPECT_TRUE(config->agent.data_encryption);
+  EXPECT_EQ(config->agent.data_congestion_control, "");
   EXPECT_EQ(config->tls.key, "/etc/godwit/tls/host.key");
   EXPECT_TRUE(config->peers.empty());
   EXPECT_EQ(config->network.bridge, "");
@@ -50,6 +51,7 @@ group = "wheel"
 listen = "10.99.1.1:1"
 data_listen = "[fd00::1]:2"
 data_encryption = false
+data_congestion_control = "reno"
 run_dir = "/a/run"
 log_level = "debug"
 [tls]
@@ -89,6 +91,7 @@ bandwidth_max = 7000000
   EXPECT_EQ(config->agent.listen, "10.99.1.1:1");
   EXPECT_EQ(config->agent.data_listen, "[fd00::1]:2");
   EXPECT_FALSE(config->agent.data_encryption);
+  EXPECT_EQ(config->agent.data_congestion_control, "reno");
   EXPECT_EQ(config->agent.run_dir, "/a/run");
   EXPECT_EQ(config->agent.log_level, "debug");
   EXPECT_EQ(config->memory.tracking, "soft-dirty");
@@ -136,6 +139,8 @@ TEST(Config, ValuesOutOfRangeAreRefused) {
   EXPECT_EQ(error_of("[limits]\nmigrations_max = 0\n"), "godwit.toml:6: limits.migrations_max must be from 1 to 1024");
   EXPECT_THAT(error_of("[limits]\nmigrations_max = 99999999999999999999\n"), HasSubstr("godwit.toml:6: "));
   EXPECT_EQ(error_of("run_dir = \"run/godwit\"\n"), "godwit.toml:5: agent.run_dir must be an absolute path");
+  EXPECT_EQ(error_of("data_congestion_control = \"sixteen_letters_\"\n"),
+            "godwit.toml:5: agent.data_congestion_control is not the name of a congestion control");
   EXPECT_EQ(error_of("[memory]\ntracking = \"guess\"\n"),
             "godwit.toml:6: memory.tracking must be auto, uffd-wp, soft-dirty or none");
   EXPECT_EQ(error_of("log_level = \"chatty\"\n"), "godwit.toml:5: agent.log_level must be debug, info, warn or error");

@@ -36,8 +36,9 @@ struct Host {
   std::filesystem::path journal;  // directory, on a disk: migration/journal.h
   std::string bridge;             // target: empty means the source's name for it
   bool data_encryption = true;
-  control::Tracking tracking = control::TRACKING_AUTO;                    // source: for migrations that name none
-  uint64_t image_bytes_max = 0;                                           // one arriving migration's images
+  std::string data_congestion_control;                  // source: TCP's, of data connections; empty: the host's
+  control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
+  uint64_t image_bytes_max = 0;                         // one arriving migration's images
   std::shared_ptr<RateLimit> bandwidth = std::make_shared<RateLimit>(0);  // of all that leaves
   std::chrono::milliseconds step_timeout{60'000};                         // each wait for a peer, runC or CRIU
   std::chrono::milliseconds idle_timeout{20'000};                         // a data connection without progress

@@ -361,6 +361,7 @@ Result<std::unique_ptr<DataConnection>> SourceMigration::open_connection(uint16_
   TRY_ASSIGN(auto connection,
              DataConnection::connect(tls_, greeting_.data_address(), request_.target, hello, in(host_.step_timeout)));
   connection->set_idle_limit(host_.idle_timeout);
+  TRY(connection->use_congestion_control(host_.data_congestion_control));
   return connection;
 }
 

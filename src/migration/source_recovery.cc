@@ -114,6 +114,7 @@ Result<> SourceRecovery::answer_requests(const peer::Resume& where) {
                           .token = where.data_token()};
   TRY_ASSIGN(auto connection, DataConnection::connect(*tls_, where.data_address(), record_.facts.peer, hello,
                                                       Clock::now() + host_.peer.connect));
+  TRY(connection->use_congestion_control(host_.data_congestion_control));
   answering_ = std::make_unique<PageAnswering>(
       std::move(connection), processes, std::make_shared<RateLimit>(record_.facts.bandwidth_max, host_.bandwidth));
   return {};

@@ -69,6 +69,10 @@ DataConnection::DataConnection(std::unique_ptr<TlsConnection> tls, std::string p
   tls_->gather_sends();
 }
 
+Result<> DataConnection::use_congestion_control(const std::string& name) const {
+  return godwit::use_congestion_control(tls_->fd(), name);
+}
+
 Error DataConnection::link_error(Error error) const {
   if (error.code() == ETIMEDOUT)
     return Error(fmt::format("link to {} made no progress for {} s", peer_name_,

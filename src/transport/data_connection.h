@@ -62,6 +62,9 @@ class DataConnection {
   // runs.
   void set_idle_limit(milliseconds limit) { idle_limit_ = limit; }
 
+  // Of what is sent: transport/socket.h.
+  Result<> use_congestion_control(const std::string& name) const;
+
   bool plain() const { return plain_; }
   uint16_t channel() const { return hello_.channel; }
   const wire::Hello& hello() const { return hello_; }

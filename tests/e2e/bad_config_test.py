@@ -43,6 +43,13 @@ def test_second_agent_on_the_same_host(lab):
     assert "another agent serves /run/godwit/godwitd.sock" in ended.stdout + ended.stderr
 
 
+def test_congestion_control_that_the_kernel_does_not_have(lab):
+    text = (lab.root("node1") / "etc/godwit/godwit.toml").read_text()
+    ended = start(lab, text.replace("data_listen", 'data_congestion_control = "fastest"\ndata_listen'))
+    assert ended.returncode == 1
+    assert "agent.data_congestion_control: the kernel has no congestion control 'fastest'" in ended.stdout + ended.stderr
+
+
 def start(lab, text):
     place = lab.root("node1") / CONFIG.lstrip("/")
     place.write_text(text)
