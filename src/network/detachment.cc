@@ -207,7 +207,7 @@ Result<> PortDetachment::detach() {
 void PortDetachment::make_mutes() {
   for (const HostPort& port : ports_) {
     if (!port.macvlan) continue;
-    if (auto made = MacvlanMute::make(port)) mutes_.push_back(std::move(*made));
+    if (auto made = MacvlanMute::make(port.index, port.mac)) mutes_.push_back(std::move(*made));
   }
 }
 

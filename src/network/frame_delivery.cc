@@ -36,7 +36,7 @@ Result<bool> send_frame(int socket, uint32_t link_index, const std::string& fram
 
 }  // namespace
 
-Result<FrameSender> FrameSender::open(std::span<const HostEnd> ends, const std::string& id) {
+Result<FrameSender> FrameSender::open(std::span<const HostEnd> ends, const std::string& id, char use) {
   TRY(check_id(id));
   // Protocol 0: sends, and receives nothing.
   ScopedFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
@@ -45,7 +45,7 @@ Result<FrameSender> FrameSender::open(std::span<const HostEnd> ends, const std::
   for (const HostEnd& end : ends) {
     if (!end.macvlan || sender.entrances_.contains(end.parent_index)) continue;
     TRY_ASSIGN(RouteSocket route, RouteSocket::open());
-    const std::string name = "ge" + id.substr(0, 10) + std::to_string(sender.entrances_.size());
+    const std::string name = std::string("g") + use + id.substr(0, 10) + std::to_string(sender.entrances_.size());
     auto entrance = MacvlanEntrance::make(route, name, end.parent_index);
     if (entrance)
       sender.entrances_.emplace(end.parent_index, std::move(*entrance));

@@ -26,9 +26,9 @@ struct DeliveryCount {
 // A packet socket in the network namespace of the thread that opened it, for good, and the ways into macvlans.
 class FrameSender {
  public:
-  // ID (16 hexadecimal digits) makes names unique. Where the kernel has no way into macvlans, their frames are refused,
-  // and notes() says so.
-  static Result<FrameSender> open(std::span<const HostEnd> ends, const std::string& id);
+  // ID (16 hexadecimal digits) makes names unique, with USE among the senders of one migration. Where the kernel has no
+  // way into macvlans, their frames are refused, and notes() says so.
+  static Result<FrameSender> open(std::span<const HostEnd> ends, const std::string& id, char use = 'e');
 
   // Sends FRAMES in order, each into the end whose container MAC it is addressed to; those
   // addressed to many go into all. Frames may come from a peer. An error: the socket, or a link

@@ -70,8 +70,8 @@ std::vector<std::string> ip_packets(const IpHeader& header, std::string_view mes
   return packets;
 }
 
-std::string ethernet_header(std::string_view destination, bool v4) {
-  return std::string(destination).append("\x02\0\0\0\0\x01"sv).append(v4 ? "\x08\0"sv : "\x86\xdd"sv);
+std::string ethernet_header(std::string_view destination, bool v4, std::string_view source) {
+  return std::string(destination).append(source).append(v4 ? "\x08\0"sv : "\x86\xdd"sv);
 }
 
 }  // namespace godwit::network

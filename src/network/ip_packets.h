@@ -19,7 +19,10 @@ struct IpHeader {
 // In fragments where MTU asks for them.
 std::vector<std::string> ip_packets(const IpHeader& header, std::string_view message, size_t mtu);
 
-// What comes before an IP packet in a frame to DESTINATION, a MAC. It is from nobody's: the kernel does not look at it.
-std::string ethernet_header(std::string_view destination, bool v4);
+// A MAC that no link has.
+inline constexpr std::string_view kNobodysMac("\x02\0\0\0\0\x01", 6);
+
+// What comes before an IP packet in a frame from SOURCE to DESTINATION, two MACs.
+std::string ethernet_header(std::string_view destination, bool v4, std::string_view source = kNobodysMac);
 
 }  // namespace godwit::network

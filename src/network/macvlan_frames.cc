@@ -234,10 +234,10 @@ bool MacvlanEntrance::put(std::string_view frame, const MacAddress& mac) const {
   return write(tap_.fd.get(), addressed.data(), addressed.size()) == static_cast<ssize_t>(addressed.size());
 }
 
-Result<MacvlanMute> MacvlanMute::make(const HostPort& port) {
+Result<MacvlanMute> MacvlanMute::make(uint32_t parent, const MacAddress& mac) {
   TRY_ASSIGN(SharedWord word, SharedWord::make());
-  TRY_ASSIGN(const ScopedFd program, load_link_program(muting(port.mac, word)));
-  TRY_ASSIGN(ScopedFd attached, attach_link_program(program, port.index, LinkDirection::kEgress));
+  TRY_ASSIGN(const ScopedFd program, load_link_program(muting(mac, word)));
+  TRY_ASSIGN(ScopedFd attached, attach_link_program(program, parent, LinkDirection::kEgress));
   return MacvlanMute(std::move(word), std::move(attached));
 }
 

@@ -68,11 +68,11 @@ class MacvlanEntrance {
   ScopedFd attached_;
 };
 
-// Keeps what a macvlan sends from leaving its parent, when it is on.
+// Keeps what a macvlan with this MAC sends from leaving its parent, when it is on.
 class MacvlanMute {
  public:
   // Off. The calling thread is in the host's namespace. An error where the kernel has no such programs.
-  static Result<MacvlanMute> make(const HostPort& port);
+  static Result<MacvlanMute> make(uint32_t parent, const MacAddress& mac);
   void set(bool on) { word_.get() = on ? 1 : 0; }
 
  private:

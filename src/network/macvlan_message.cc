@@ -2,6 +2,8 @@
 
 #include <linux/if_link.h>
 
+#include <functional>
+
 namespace godwit::network {
 namespace {
 
@@ -11,11 +13,15 @@ ifinfomsg with_index(uint32_t index) {
   return header;
 }
 
-void add_mode(NetlinkRequest& request, uint32_t mode) {
+void add_settings(NetlinkRequest& request, const std::function<void(NetlinkRequest&)>& write) {
   request.nest(IFLA_LINKINFO, [&](NetlinkRequest& info) {
     info.add_string(IFLA_INFO_KIND, "macvlan");
-    info.nest(IFLA_INFO_DATA, [&](NetlinkRequest& data) { data.add_u32(IFLA_MACVLAN_MODE, mode); });
+    info.nest(IFLA_INFO_DATA, write);
   });
+}
+
+void add_mode(NetlinkRequest& request, uint32_t mode) {
+  add_settings(request, [&](NetlinkRequest& data) { data.add_u32(IFLA_MACVLAN_MODE, mode); });
 }
 
 NetlinkRequest mode_request(uint32_t index, uint32_t mode) {
@@ -43,6 +49,15 @@ NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t 
 }
 
 NetlinkRequest off_lan_request(uint32_t index) { return mode_request(index, MACVLAN_MODE_SOURCE); }
+
+NetlinkRequest admit_source_request(uint32_t index, const MacAddress& mac) {
+  NetlinkRequest request(RTM_NEWLINK, 0, with_index(index));
+  add_settings(request, [&](NetlinkRequest& data) {
+    data.add_u32(IFLA_MACVLAN_MACADDR_MODE, MACVLAN_MACADDR_ADD);
+    data.add(IFLA_MACVLAN_MACADDR, as_bytes(mac));
+  });
+  return request;
+}
 
 NetlinkRequest on_lan_request(uint32_t index, uint32_t mode) { return mode_request(index, mode); }
 

@@ -21,6 +21,8 @@ NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t 
 
 // In the macvlan's namespace.
 NetlinkRequest off_lan_request(uint32_t index);
+// Off the LAN it receives what this MAC sends, until its mode changes.
+NetlinkRequest admit_source_request(uint32_t index, const MacAddress& mac);
 NetlinkRequest on_lan_request(uint32_t index, uint32_t mode);
 // With another MAC, which it gets when it receives already: whoever hears of it may answer.
 NetlinkRequest on_lan_request(uint32_t index, uint32_t mode, const MacAddress& mac);

@@ -6,7 +6,8 @@
 // and its ports are off the LAN: nobody else sees questions or answers. The target's kernel is given a connection with
 // these numbers, which is led to the same state by segments of its own making, and closed.
 //
-// Left out: those over a macvlan, those of a container to itself, those with signed segments (TCP_MD5SIG).
+// Left out: those over a macvlan on a kernel before 6.6, those of a container to itself, those with signed segments
+// (TCP_MD5SIG).
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,7 @@
 #include "base/scoped_fd.h"
 #include "network/frame_delivery.h"
 #include "network/host_port.h"
+#include "network/mac.h"
 #include "peer.pb.h"
 
 namespace godwit::network {
@@ -30,14 +32,15 @@ inline constexpr int kRememberedMax = 512;
 // On the source. Closing it takes the kernel some ms.
 class RememberedReader {
  public:
-  // PORTS: of the container's namespace NETNS_FD. The calling thread is in the host's. ID as in FrameSender::open().
+  // PORTS: of the container's namespace NETNS_FD, off the LAN. The calling thread is in the host's. ID as in
+  // FrameSender::open().
   static Result<RememberedReader> open(int netns_fd, const std::vector<HostPort>& ports, const std::string& id);
 
   struct Read {
     std::vector<peer::RememberedConnection> known;  // with their numbers
     size_t forgotten = 0;                           // did not answer, or were too many
   };
-  // LIST: TcpWatch::remembered(). The ports are off the LAN; NETWORK is the container's. Waits for some ms if one does
+  // LIST: TcpWatch::remembered(). NETWORK is the container's. Waits for some ms if one does
   // not answer.
   Result<Read> read(const std::vector<peer::RememberedConnection>& list, const peer::NetworkState& network);
 
@@ -48,6 +51,7 @@ class RememberedReader {
     const HostEnd* by;
   };
   RememberedReader(std::vector<HostPort> ports, FrameSender frames, ScopedFd answers);
+  Result<> have_macvlans_listen(int netns_fd);
   const HostEnd* end_of(const std::string& local, const peer::NetworkState& network) const;
   Result<> ask(const Asked& asked, uint32_t sequence);
   Result<> ask_all(uint32_t sequence);
@@ -59,6 +63,7 @@ class RememberedReader {
   std::vector<HostEnd> ends_;  // of the same order
   FrameSender frames_;
   ScopedFd answers_;  // a packet socket in the container's namespace
+  MacAddress asker_;  // whom the questions come from
   std::map<Ends, Asked> unanswered_;
   std::vector<peer::RememberedConnection> known_;
 };
@@ -70,7 +75,8 @@ std::string note_of_forgotten(size_t connections);
 Result<> check_remembered(const peer::RememberedConnection& connection);
 
 // On the target: CONNECTIONS, which have been checked, become connections of the namespace NETNS_FD, which has its
-// addresses and routes and whose ports are off the LAN. Returns how many could not be made.
+// addresses and routes and whose ports are off the LAN. The calling thread is in the host's. Returns how many could not
+// be made: all where a macvlan cannot be muted meanwhile.
 Result<size_t> make_remembered(int netns_fd, const std::vector<peer::RememberedConnection>& connections);
 
 }  // namespace godwit::network

@@ -1,6 +1,9 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -14,11 +17,13 @@
 #include "network/recreate.h"
 #include "network/remembered_connections.h"
 #include "network/tcp_moment.h"
+#include "network/tcp_segment.h"
 #include "network/test_lan.h"
 
 namespace godwit::network {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -88,22 +93,27 @@ class Remembered : public testing::Test {
 
   // Of the namespace that is attached to HOST, whose port leaves its bridge for good.
   RememberedReader::Read read(const ScopedFd& host, int netns_fd) {
-    return in_netns(host.get(),
-                    [&]() -> Result<RememberedReader::Read> {
-                      TRY_ASSIGN(auto state, capture_namespace(netns_fd));
-                      TRY_ASSIGN(auto ports, find_host_ports(netns_fd));
-                      TRY_ASSIGN(auto detachment, PortDetachment::prepare(ports));
-                      TRY(detachment.detach());
-                      detachment.commit();
-                      TRY_ASSIGN(auto reader, RememberedReader::open(netns_fd, ports, kId));
-                      return reader.read(list(netns_fd), state);
-                    })
-        .value();
+    auto done = in_netns(host.get(), [&]() -> Result<RememberedReader::Read> {
+      TRY_ASSIGN(auto state, capture_namespace(netns_fd));
+      TRY_ASSIGN(auto ports, find_host_ports(netns_fd));
+      TRY_ASSIGN(auto detachment, PortDetachment::prepare(ports, netns_fd));
+      TRY(detachment.detach());
+      TRY_ASSIGN(auto reader, RememberedReader::open(netns_fd, ports, kId));
+      auto read = reader.read(list(netns_fd), state);
+      detachment.commit();
+      return read;
+    });
+    EXPECT_TRUE(done) << done.error().text();
+    return done ? *done : RememberedReader::Read();
   }
 
   Result<RecreatedNamespace> recreate() {
     TRY_ASSIGN(auto state, capture_namespace(lan.container.get()));
     return in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(on_bridge(state, "br0"), path, kId); });
+  }
+
+  Result<size_t> make_there(const RecreatedNamespace& made, const std::vector<peer::RememberedConnection>& list) {
+    return in_netns(lan.b.get(), [&] { return make_remembered(made.netns_fd(), list); });
   }
 
   std::string inside(const RecreatedNamespace& made, const std::string& script) {
@@ -143,7 +153,7 @@ TEST_F(Remembered, ThereTheyAreWhatTheyWere) {
     ASSERT_TRUE(check_remembered(source.known[i]));
   }
 
-  auto refused = make_remembered(made->netns_fd(), source.known);
+  auto refused = make_there(*made, source.known);
   ASSERT_TRUE(refused) << refused.error().text();
   EXPECT_EQ(*refused, 0U);
   ASSERT_TRUE(made->attach());
@@ -153,12 +163,107 @@ TEST_F(Remembered, ThereTheyAreWhatTheyWere) {
   EXPECT_EQ(numbers(target.known), numbers(source.known));
 }
 
+// The container's only link is one. Nothing of what is asked there and made here is heard by the LAN.
+class RememberedOfMacvlan : public Remembered {
+ protected:
+  RememberedOfMacvlan() {
+    TestLan::connect(lan.lan, "xa", "lan", lan.a, "up1");
+    TestLan::connect(lan.lan, "xb", "lan", lan.b, "up1");
+    const std::string fd = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(lan.container.get());
+    run_in(lan.container, "ip link del eth0");
+    run_in(lan.a, "ip link add link up1 name eth0 address 02:00:0a:62:02:07 netns " + fd + " type macvlan mode bridge");
+    run_in(lan.container,
+           "ip link set eth0 up; ip addr add 10.98.2.7/16 dev eth0; ip addr add fd98::7/64 dev eth0 nodad; "
+           "ping -c1 -W2 10.98.0.2; ping -c1 -W2 fd98::2");
+  }
+
+  // Hears what the hosts send to the LAN by the macvlans' parents.
+  ScopedFd ear_at(const char* port) {
+    auto made = in_netns(lan.lan.get(), [&]() -> Result<ScopedFd> {
+      ScopedFd socket(::socket(AF_PACKET, SOCK_DGRAM, 0));
+      sockaddr_ll at{};
+      at.sll_family = AF_PACKET;
+      at.sll_protocol = htons(ETH_P_ALL);
+      at.sll_ifindex = static_cast<int>(if_nametoindex(port));
+      if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0) return fail_errno("bind");
+      return socket;
+    });
+    EXPECT_TRUE(made) << made.error().text();
+    return made ? std::move(*made) : ScopedFd();
+  }
+  // Segments and questions for a MAC; hosts have more to say to each other.
+  static size_t heard(const ScopedFd& ear) {
+    size_t count = 0;
+    char packet[256];
+    sockaddr_ll from{};
+    socklen_t length = sizeof from;
+    for (ssize_t size; (size = ::recvfrom(ear.get(), packet, sizeof packet, MSG_DONTWAIT,
+                                          reinterpret_cast<sockaddr*>(&from), &length)) >= 0;
+         length = sizeof from)
+      if (from.sll_pkttype != PACKET_OUTGOING)
+        count += from.sll_protocol == htons(ETH_P_ARP) || parse_tcp_packet({packet, static_cast<size_t>(size)});
+    return count;
+  }
+};
+
+TEST_F(RememberedOfMacvlan, ThereTheyAreWhatTheyWereAndTheLanHearsNothing) {
+  std::vector<ScopedFd> open;
+  for (const bool v6 : {false, true}) {
+    open.push_back(closed_by_the_container(v6));
+    closed_by_the_container(v6).reset();
+  }
+  auto state = in_netns(lan.a.get(), [&]() -> Result<peer::NetworkState> {
+    TRY_ASSIGN(auto captured, capture_namespace(lan.container.get()));
+    TRY_ASSIGN(const auto ports, find_host_ports(lan.container.get()));
+    note_bridges(ports, captured);
+    return captured;
+  });
+  ASSERT_TRUE(state) << state.error().text();
+  auto made = in_netns(lan.b.get(), [&] { return RecreatedNamespace::create(*state, path, kId); });
+  ASSERT_TRUE(made) << made.error().text();
+
+  const ScopedFd at_a = ear_at("xa"), at_b = ear_at("xb");
+  const auto source = read(lan.a, lan.container.get());
+  ASSERT_EQ(source.known.size(), 4U);
+  EXPECT_EQ(source.forgotten, 0U);
+  auto refused = make_there(*made, source.known);
+  ASSERT_TRUE(refused) << refused.error().text();
+  EXPECT_EQ(*refused, 0U);
+  EXPECT_EQ(heard(at_a), 0U);
+  EXPECT_EQ(heard(at_b), 0U);
+
+  ASSERT_TRUE(made->attach());
+  EXPECT_THAT(inside(*made, "ss -Htan state fin-wait-2 | wc -l"), HasSubstr("2"));
+  EXPECT_THAT(inside(*made, "ss -Htan state time-wait | wc -l"), HasSubstr("2"));
+  EXPECT_EQ(numbers(read(lan.b, made->netns_fd()).known), numbers(source.known));
+}
+
+// After a rollback it is as it was, and whoever takes the asker's MAC is not heard.
+TEST_F(RememberedOfMacvlan, AMacvlanThatIsPutBackListensToNobodyElse) {
+  const ScopedFd open = closed_by_the_container(false);
+  auto asked = in_netns(lan.a.get(), [&]() -> Result<RememberedReader::Read> {
+    TRY_ASSIGN(auto state, capture_namespace(lan.container.get()));
+    TRY_ASSIGN(auto ports, find_host_ports(lan.container.get()));
+    TRY_ASSIGN(auto detachment, PortDetachment::prepare(ports, lan.container.get()));
+    TRY(detachment.detach());
+    TRY_ASSIGN(auto reader, RememberedReader::open(lan.container.get(), ports, kId));
+    EXPECT_THAT(run_in(lan.container, "ip -d link show eth0"),
+                AllOf(HasSubstr("mode source"), HasSubstr("remotes (1)")));
+    return reader.read(list(lan.container.get()), state);
+  });
+  ASSERT_TRUE(asked) << asked.error().text();
+  EXPECT_EQ(asked->known.size(), 1U);
+  EXPECT_THAT(run_in(lan.container, "ip -d link show eth0"),
+              AllOf(HasSubstr("mode bridge"), Not(HasSubstr("remotes (1)"))));
+  EXPECT_THAT(lan.ping("10.98.2.7"), HasSubstr("1 received"));
+}
+
 TEST_F(Remembered, APeerThatClosesItsEndIsNotReset) {
   std::vector<ScopedFd> open;
   for (const bool v6 : {false, true, false, true}) open.push_back(closed_by_the_container(v6));
   auto made = recreate();
   ASSERT_TRUE(made) << made.error().text();
-  ASSERT_TRUE(make_remembered(made->netns_fd(), read(lan.a, lan.container.get()).known));
+  ASSERT_TRUE(make_there(*made, read(lan.a, lan.container.get()).known));
   ASSERT_TRUE(made->attach());
   const std::string resets = "nstat -asz TcpOutRsts | grep TcpOutRsts";
   inside(*made, "ping -c1 -W2 10.98.0.2; ping -c1 -W2 fd98::2");  // so that bridges know where it is
@@ -176,7 +281,7 @@ TEST_F(Remembered, SomebodyElseMayListenThere) {
   closed_by_the_container(false).reset();
   auto made = recreate();
   ASSERT_TRUE(made) << made.error().text();
-  ASSERT_TRUE(make_remembered(made->netns_fd(), read(lan.a, lan.container.get()).known));
+  ASSERT_TRUE(make_there(*made, read(lan.a, lan.container.get()).known));
   auto netns = open_netns(made->netns_path());
   ASSERT_TRUE(netns);
   const ScopedFd again = socket_in(*netns, AF_INET6);
@@ -196,7 +301,7 @@ TEST_F(Remembered, WhereRulesAreInTheWayNoneIsMade) {
   inside(*made,
          "nft 'add table ip own; add chain ip own in { type filter hook input priority 0; }; "
          "add rule ip own in iif lo ip saddr != 127.0.0.0/8 drop'");
-  auto refused = make_remembered(made->netns_fd(), read(lan.a, lan.container.get()).known);
+  auto refused = make_there(*made, read(lan.a, lan.container.get()).known);
   ASSERT_TRUE(refused) << refused.error().text();
   EXPECT_EQ(*refused, 5U);
   EXPECT_EQ(inside(*made, "ss -Htan"), "");

@@ -12,6 +12,7 @@
 #include "network/ip_address.h"
 #include "network/ip_packets.h"
 #include "network/mac.h"
+#include "network/macvlan_message.h"
 #include "network/remembered_connections.h"
 #include "network/tcp_segment.h"
 
@@ -47,19 +48,34 @@ TcpSegment question_about(const peer::RememberedConnection& connection, uint32_t
 }  // namespace
 
 RememberedReader::RememberedReader(std::vector<HostPort> ports, FrameSender frames, ScopedFd answers)
-    : ports_(std::move(ports)), ends_(as_host_ends(ports_)), frames_(std::move(frames)), answers_(std::move(answers)) {}
+    : ports_(std::move(ports)),
+      ends_(as_host_ends(ports_)),
+      frames_(std::move(frames)),
+      answers_(std::move(answers)),
+      asker_(high_mac()) {}
 
 Result<RememberedReader> RememberedReader::open(int netns_fd, const std::vector<HostPort>& ports,
                                                 const std::string& id) {
-  std::vector<HostPort> veths;
-  std::ranges::copy_if(ports, std::back_inserter(veths), [](const HostPort& port) { return !port.macvlan; });
-  TRY_ASSIGN(FrameSender frames, FrameSender::open(as_host_ends(veths), id));
+  TRY_ASSIGN(FrameSender frames, FrameSender::open(as_host_ends(ports), id, 'q'));
+  std::vector<HostPort> with_a_way_in = ports;
+  if (!frames.notes().empty()) std::erase_if(with_a_way_in, [](const HostPort& port) { return port.macvlan; });
   TRY_ASSIGN(ScopedFd answers, in_netns(netns_fd, []() -> Result<ScopedFd> {
                ScopedFd made(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL)));
                if (!made) return fail_errno("packet socket");
                return made;
              }));
-  return RememberedReader(std::move(veths), std::move(frames), std::move(answers));
+  RememberedReader reader(std::move(with_a_way_in), std::move(frames), std::move(answers));
+  TRY(reader.have_macvlans_listen(netns_fd));
+  return reader;
+}
+
+// They are off their LAN, so they hear nobody else.
+Result<> RememberedReader::have_macvlans_listen(int netns_fd) {
+  if (std::ranges::none_of(ports_, &HostPort::macvlan)) return {};
+  TRY_ASSIGN(RouteSocket inside, in_netns(netns_fd, RouteSocket::open));
+  for (const HostPort& port : ports_)
+    if (port.macvlan) TRY(inside.call(admit_source_request(port.inner_index, asker_)));
+  return {};
 }
 
 Result<RememberedReader::Read> RememberedReader::read(const std::vector<peer::RememberedConnection>& list,
@@ -103,8 +119,9 @@ Result<> RememberedReader::ask_all(uint32_t sequence) {
 }
 
 Result<> RememberedReader::ask(const Asked& asked, uint32_t sequence) {
-  const std::string frame = ethernet_header(as_bytes(asked.by->container_mac), is_v4(asked.connection.local())) +
-                            tcp_packet(question_about(asked.connection, sequence));
+  const std::string frame =
+      ethernet_header(as_bytes(asked.by->container_mac), is_v4(asked.connection.local()), as_bytes(asker_)) +
+      tcp_packet(question_about(asked.connection, sequence));
   TRY(frames_.send({asked.by, 1}, {&frame, 1}));
   return {};
 }

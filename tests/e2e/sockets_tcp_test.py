@@ -2,14 +2,17 @@
 
 import select
 import socket
+import struct
 import time
 
 from tests.support.exhibits import CLIENT_V4, V4, V6, Scene, failures_of_moving, start_zoo
 from tests.support.migration import migrate
+from tests.support.second_lan import add_macvlan, second_lan
 from tests.support.socket_zoo import container_zoo, host_zoo, inet
 
 SOL_TCP = socket.IPPROTO_TCP
 CLIENT_WAITS_MS = 5000  # longer than a retransmission
+OF_MACVLAN = "10.98.2.11"
 
 
 def full_queues(scene, here=V4, listen_on=None):
@@ -270,22 +273,24 @@ def closed_by_the_container(scene, here, client_closes_too):
 def test_what_only_the_kernel_remembers_of_connections_moves_too(lab, keep):
     """FIN-WAIT-2 and TIME-WAIT of a program that closes first: who closes its end later is not reset."""
     container = keep(start_zoo(lab))
-    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+    with second_lan(lab), container_zoo(lab, container) as home, host_zoo(lab) as away:
+        add_macvlan(lab, container, "mv0", "up1", f"{OF_MACVLAN}/16")
         scene = Scene(lab, home, away, 7100, container)
-        waiting = [closed_by_the_container(scene, here, client_closes_too=False) for here in (V4, V6)]
-        for here in (V4, V6):
+        places = (V4, V6, OF_MACVLAN)
+        waiting = [closed_by_the_container(scene, here, client_closes_too=False) for here in places]
+        for here in places:
             closed_by_the_container(scene, here, client_closes_too=True)
-        assert remembered(lab, container) == (2, 2)
+        assert remembered(lab, container) == (3, 3)
         for target in ("node2", "node1"):
             result = migrate(lab, container, target)
             assert result.migrated, result.why()
             assert not any("has closed" in note for note in result.report["notes"])
-            assert remembered(lab, container) == (2, 2)
+            assert remembered(lab, container) == (3, 3)
         resets = inside(lab, container, "nstat", "-asz", "TcpOutRsts")
         for theirs in waiting:
             theirs.close()
         deadline = time.monotonic() + 10
-        while (now := remembered(lab, container)) != (0, 4):
+        while (now := remembered(lab, container)) != (0, 6):
             assert time.monotonic() < deadline, now
             time.sleep(0.01)
         assert inside(lab, container, "nstat", "-asz", "TcpOutRsts") == resets
@@ -300,4 +305,5 @@ def test_what_cannot_be_learnt_of_remembered_connections_is_named(lab, keep):
                                       f"add rule ip own out tcp dport {theirs.local_port()} drop")
         result = migrate(lab, container, "node2")
         assert result.migrated, result.why()
+        theirs.set(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end would be sent for a while
     assert any("1 TCP connections that the program has closed" in note for note in result.report["notes"])
