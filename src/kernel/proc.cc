@@ -82,6 +82,7 @@ Result<FdInfo> fd_info(pid_t pid, int fd) {
   info.flags = static_cast<uint32_t>(number(field(text, "flags"), 8));
   info.mount_id = static_cast<int>(number(field(text, "mnt_id")));
   info.inode = number(field(text, "ino"));
+  info.in_flight = static_cast<uint32_t>(number(field(text, "scm_fds")));
   if (info.inode == 0) {  // kernels before 5.14 do not tell
     struct stat facts{};
     const std::string path = (of(pid) / "fd" / std::to_string(fd)).string();

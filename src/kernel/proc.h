@@ -29,6 +29,7 @@ struct FdInfo {
   uint32_t flags = 0;
   int mount_id = -1;
   uint64_t inode = 0;
+  uint32_t in_flight = 0;  // of a UNIX socket: descriptors that wait in it to be received
 };
 Result<FdInfo> fd_info(pid_t pid, int fd);
 

@@ -51,8 +51,8 @@ class Reading {
     return {};
   }
 
-  // Appends to STATES unless nothing has to be carried.
-  Result<> read(uint32_t process, int descriptor, int socket, peer::SocketStates& states) {
+  // Appends to STATES unless nothing has to be carried. PID and PROCESS are one, PROCESS as it sees itself.
+  Result<> read(pid_t pid, uint32_t process, int descriptor, int socket, peer::SocketStates& states) {
     struct stat file{};
     if (::fstat(socket, &file) != 0 || !S_ISSOCK(file.st_mode) || !seen_.insert(file.st_ino).second) return {};
     const auto kind = kind_of(socket);
@@ -68,6 +68,7 @@ class Reading {
       states.set_datagrams_left_behind(states.datagrams_left_behind() || !all);
     }
     if (!kind->connection) count_left_behind(socket, *kind, states);
+    if (kind->family == AF_UNIX) count_in_flight(pid, descriptor, states);
     if (state.ByteSizeLong() == 0) return {};
     state.set_process(process);
     state.set_fd(static_cast<uint32_t>(descriptor));
@@ -82,6 +83,10 @@ class Reading {
     const bool raw = kind.family == AF_PACKET || (is_internet(kind) && kind.type == SOCK_RAW);
     if (raw && (asked.revents & POLLIN) != 0) states.set_unread_left_behind(states.unread_left_behind() + 1);
     if ((asked.revents & POLLERR) != 0) states.set_errors_left_behind(states.errors_left_behind() + 1);
+  }
+
+  static void count_in_flight(pid_t pid, int descriptor, peer::SocketStates& states) {
+    if (const auto info = proc::fd_info(pid, descriptor)) states.set_in_flight(states.in_flight() + info->in_flight);
   }
 
   void read_groups(int socket, peer::SocketState& state) {
@@ -154,7 +159,7 @@ Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processe
     for (const proc::OpenFile& file : *files) {
       if (!file.link.starts_with("socket:")) continue;
       if (const auto socket = copy_fd_from(pidfd->get(), file.fd))
-        TRY(reading.read(static_cast<uint32_t>(*number), file.fd, socket->get(), states));
+        TRY(reading.read(pid, static_cast<uint32_t>(*number), file.fd, socket->get(), states));
     }
   }
   return states;
@@ -210,6 +215,10 @@ Result<SocketRestoring> SocketRestoring::apply(const peer::SocketStates& states,
   if (states.errors_left_behind() > 0)
     restoring.notes_.push_back(
         fmt::format("left behind: what waited in the error queues of {} sockets", states.errors_left_behind()));
+  if (states.in_flight() > 0)
+    restoring.notes_.push_back(
+        fmt::format("left behind: options of sockets among the {} descriptors on their way through UNIX sockets",
+                    states.in_flight()));
   if (states.sockets().empty()) return restoring;
   const std::map<uint32_t, ScopedFd> pidfds = open_pidfds(processes);
   for (const peer::SocketState& state : states.sockets()) {

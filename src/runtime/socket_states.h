@@ -1,7 +1,7 @@
 // What CRIU does not carry of sockets (socket_options.h, multicast_groups.h, tcp_keys.h,
 // unread_datagrams.h), of a whole container. Sockets
 // are reached by copies of the descriptors that processes have for them; those that only wait in other sockets, on
-// their way to a process, are not reached.
+// their way to a process, are not reached, but counted.
 #pragma once
 
 #include <sys/types.h>

@@ -12,6 +12,7 @@
 
 #include "base/scoped_fd.h"
 #include "base/test_support.h"
+#include "base/unix_socket.h"
 #include "kernel/netns.h"
 #include "runtime/multicast_groups.h"
 #include "runtime/socket_options.h"
@@ -106,13 +107,19 @@ TEST_F(SocketStatesTest, WhatCannotBeCarriedIsCounted) {
   ASSERT_EQ(::sendto(sender.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&nobody), sizeof nobody), 1);
   pollfd refused{.fd = sender.get(), .events = 0, .revents = 0};
   ASSERT_EQ(::poll(&refused, 1, 5000), 1);
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+  const ScopedFd near(pair[0]), far(pair[1]);
+  must(send_packet(near.get(), "x", {raw.get()}));
   const auto found = states();
+  EXPECT_EQ(found.in_flight(), before.in_flight() + 1);
   EXPECT_EQ(found.unread_left_behind(), before.unread_left_behind() + 1);
   EXPECT_EQ(found.errors_left_behind(), before.errors_left_behind() + 1);
   const auto restoring = SocketRestoring::apply(found, {getpid()});
   ASSERT_TRUE(restoring) << restoring.error().text();
   EXPECT_THAT(restoring->notes(), Contains(HasSubstr("error queues of 1 sockets")));
   EXPECT_THAT(restoring->notes(), Contains(HasSubstr("1 raw and packet sockets")));
+  EXPECT_THAT(restoring->notes(), Contains(HasSubstr("1 descriptors on their way")));
 }
 
 TEST_F(SocketStatesTest, APeekOffsetOfCriusIsNotCarried) {
