@@ -36,7 +36,8 @@ def redis():
     # The container's, so that the host needs none.
     argv = ["chroot", redis_rootfs(), "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
             "--appendonly", "no"]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
+    locale = {"LC_ALL": "C"}  # that of the host may be none of the root file system's: Redis 8 would end
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, env=os.environ | locale) as process:
         await_port(port, process)
         yield process, port
         process.send_signal(signal.SIGCONT)
