@@ -24,6 +24,7 @@
 #include "network/capture.h"
 #include "network/remove.h"
 #include "runtime/criu_log.h"
+#include "runtime/interrupted_calls.h"
 #include "runtime/lens_files.h"
 #include "runtime/socket_locks.h"
 #include "runtime/socket_states.h"
@@ -554,6 +555,8 @@ Step<> SourceMigration::dump_and_transfer() {
   read_peek_offsets_again(*processes, *states);
   if (auto written = write_socket_states(*states, work_->path() / "images"); !written)
     return failed_here("dump", std::move(written.error()));
+  if (auto repeated = repeat_interrupted_calls(work_->path() / "images"); !repeated)
+    return failed_here("dump", std::move(repeated.error()));
   if (remembered_.forgotten > 0) report_.add_notes(network::note_of_forgotten(remembered_.forgotten));
   sending_->dump_is_complete();
   return check_criu();

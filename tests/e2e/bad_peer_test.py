@@ -1,6 +1,7 @@
 """Agents that cannot be reached, cannot be trusted, or speak another language: each with its own words."""
 
 import subprocess
+import time
 
 from tests.support.agent_setup import AUTHORITY, certified, configured, godwit, make_certificate
 from tests.support.paths import BUILD
@@ -16,8 +17,11 @@ def expired(directory, name, ip):
     request = subprocess.run(["openssl", "req", "-new", "-key", directory / "host.key", "-subj", f"/CN={name}"],
                              check=True, capture_output=True).stdout
     subprocess.run(["openssl", "x509", "-req", "-CA", AUTHORITY / "ca.crt", "-CAkey", AUTHORITY / "ca.key", "-days",
-                    "-1", "-extfile", subject, "-out", directory / "host.crt"], input=request, check=True,
+                    "0", "-extfile", subject, "-out", directory / "host.crt"], input=request, check=True,
                    capture_output=True)
+    while subprocess.run(["openssl", "x509", "-noout", "-checkend", "0", "-in", directory / "host.crt"],
+                         capture_output=True).returncode == 0:
+        time.sleep(0.05)  # it is good up to the second in which it was made
 
 
 def of_another_authority(directory, name, ip, tmp_path):

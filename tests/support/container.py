@@ -144,7 +144,7 @@ def workload_rootfs():
     for directory in ("bin", "dev", "etc", "proc", "run", "sys", "tmp"):
         (root / directory).mkdir(parents=True, exist_ok=True)
     for name in ("memory_writer", "page_checker", "map_storm", "shm_checker", "stream_like", "echo_server",
-                 "line_printer", "uring_user", "uffd_user", "socket_zoo", "byte_server", "nuisance"):
+                 "line_printer", "uring_user", "uffd_user", "byte_server", "nuisance"):
         built, linked = pathlib.Path(workload(name)), root / "bin" / name
         if not linked.exists() or not linked.samefile(built):
             linked.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import dataclasses
 
 from . import container as containers
 from .migration import begin, migrate
+from .paths import BUILD
 from .socket_zoo import PORT, Zoo, container_zoo, host_zoo
 
 V4, V6 = "10.99.2.61", "fd00:99::2:61"
@@ -36,6 +37,7 @@ class Scene:
 
 
 def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",), edit_more=None):
+    """The root file system is one that a container's own root can reach: the repository may be below /root."""
     def edit(config):
         for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
             held = config["process"]["capabilities"].setdefault(kind, [])
@@ -44,8 +46,9 @@ def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",), edi
         if edit_more:
             edit_more(config)
 
-    container = containers.start(lab, node, name, address, ["/bin/socket_zoo", "--port", str(PORT)],
-                                 rootfs=containers.workload_rootfs(), also=also, edit=edit)
+    container = containers.start(lab, node, name, address, ["/opt/socket_zoo", "--port", str(PORT)],
+                                 rootfs=containers.busybox_rootfs(), also=also, edit=edit,
+                                 options=["--bind", f"{BUILD / 'bin' / 'workloads'}:/opt"])
     lab.await_port(address, PORT)
     return container
 
