@@ -116,7 +116,7 @@ NGINX = ("daemon off; user root; worker_processes 2; error_log stderr; pid /tmp/
 PEERS = [
     Peer("redis-benchmark", 6379, ["redis-server", "--bind", "0.0.0.0", "--save", "", "--protected-mode", "no"],
          ["redis-benchmark", "-h", "{address}", "-c", "20", "-n", "300000", "-t", "set,get,incr,lpush", "-q"]),
-    Peer("memcached, memcaslap", 11211, ["memcached", "-u", "root", "-l", "0.0.0.0", "-t", "2"],
+    Peer("memcached, memcaslap", 11211, ["memcached", "-u", "root", "-l", "0.0.0.0", "-t", "2", "-m", "1024"],
          ["memcaslap", "-s", "{address}:11211", "-T", "2", "-c", "16", "-t", "{seconds}s", "-v", "0.5"],
          wrong=r"(?i)error|reset|refused|verify_(misses|failed): [1-9]"),
     PostgresPeer("PostgreSQL, pgbench", 5432, [], []),
