@@ -271,6 +271,8 @@ Step<> SourceMigration::prepare_here() {
   hold_.emplace(std::move(*hold));
   for (const std::string& note : hold_->notes()) report_.add_notes(note);
   if (auto watch = network::TcpWatch::open(netns->get())) tcp_watch_.emplace(std::move(*watch));
+  if (auto reader = network::RememberedReader::open(facts_.ports, request_.id))
+    remembered_reader_.emplace(std::move(*reader));
   auto mute = network::LoopbackMute::prepare(netns->get());
   if (!mute) return failed_here("prepare", std::move(mute.error()));
   loopback_mute_.emplace(std::move(*mute));
@@ -568,10 +570,8 @@ void SourceMigration::read_remembered(int netns_fd) {
   const auto list = tcp_watch_->remembered();
   if (!list || list->empty() || !leave_bridge()) return;  // why it does not is found out by others
   remembered_.forgotten = list->size();
-  auto reader = network::RememberedReader::open(netns_fd, facts_.ports, request_.id);
-  if (!reader) return;
-  remembered_reader_.emplace(std::move(*reader));
-  if (auto read = remembered_reader_->read(*list, facts_.network)) remembered_ = std::move(*read);
+  if (!remembered_reader_) return;
+  if (auto read = remembered_reader_->read(netns_fd, *list, facts_.network)) remembered_ = std::move(*read);
 }
 
 Step<> SourceMigration::restore_there() {

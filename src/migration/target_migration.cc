@@ -493,8 +493,8 @@ Result<> TargetMigration::make_remembered(const peer::SwitchOver& switch_over) {
   if (switch_over.remembered_size() > network::kRememberedMax) return fail("too many remembered connections");
   for (const peer::RememberedConnection& connection : switch_over.remembered())
     TRY(network::check_remembered(connection));
-  TRY_ASSIGN(const size_t refused, network::make_remembered(network_->netns_fd(), {switch_over.remembered().begin(),
-                                                                                   switch_over.remembered().end()}));
+  TRY_ASSIGN(const size_t refused,
+             network::make_remembered(*network_, {switch_over.remembered().begin(), switch_over.remembered().end()}));
   if (refused > 0) notes_.push_back(network::note_of_forgotten(refused));
   return {};
 }

@@ -36,10 +36,11 @@ bool is_carried_macvlan_mode(uint32_t mode) {
   return mode == MACVLAN_MODE_PRIVATE || mode == MACVLAN_MODE_VEPA || mode == MACVLAN_MODE_BRIDGE;
 }
 
-NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd) {
+NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd,
+                               const MacAddress& mac) {
   NetlinkRequest request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, with_index(index));
   request.add_string(IFLA_IFNAME, link.name());
-  request.add(IFLA_ADDRESS, as_bytes(high_mac()));
+  request.add(IFLA_ADDRESS, as_bytes(mac));
   request.add_u32(IFLA_LINK, parent);
   request.add_u32(IFLA_MTU, link.mtu());
   request.add_u32(IFLA_TXQLEN, link.txqlen());

@@ -16,8 +16,9 @@ namespace godwit::network {
 bool is_carried_macvlan_mode(uint32_t mode);
 
 // Sent on the host of PARENT, the link's index there. The macvlan is made in the namespace NETNS_FD with the index
-// INDEX (0: any), off the LAN, with a MAC of its own, so that no switch takes it for the container.
-NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd);
+// INDEX (0: any), off the LAN, with another MAC than LINK's, so that no switch takes it for the container.
+NetlinkRequest macvlan_request(const peer::Link& link, uint32_t index, uint32_t parent, int netns_fd,
+                               const MacAddress& mac);
 
 // In the macvlan's namespace.
 NetlinkRequest off_lan_request(uint32_t index);

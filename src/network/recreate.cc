@@ -51,6 +51,8 @@ RecreatedNamespace::RecreatedNamespace(RecreatedNamespace&& other) noexcept
       state_(std::move(other.state_)),
       names_(std::move(other.names_)),
       host_ends_(std::move(other.host_ends_)),
+      mutes_(std::move(other.mutes_)),
+      silent_(other.silent_),
       notes_(std::move(other.notes_)),
       owned_(std::exchange(other.owned_, false)) {}
 
@@ -135,8 +137,16 @@ Result<HostEnd> RecreatedNamespace::make_macvlan(const peer::Link& link, const s
   HostEnd end{.index = 0, .name = host_name, .container_mac = {}, .bridge_index = 0, .macvlan = true};
   TRY_ASSIGN(LinkInfo parent, find_link(host_, link.parent()));
   end.parent_index = parent.index;
+  const MacAddress mac = high_mac();
+  // Before it can send. In front of the freeze as well: attaching the mute takes the kernel some ms.
+  auto mute = MacvlanMute::make(parent.index, mac);
+  if (mute) {
+    mute->set(true);
+    mutes_.push_back(std::move(*mute));
+  }
+  silent_ = silent_ && mute.has_value();
   TRY(call_with_index(host_, link.index(),
-                      [&](uint32_t index) { return macvlan_request(link, index, parent.index, netns_.get()); }));
+                      [&](uint32_t index) { return macvlan_request(link, index, parent.index, netns_.get(), mac); }));
   host_ends_.push_back(end);
   TRY_ASSIGN(host_ends_.back().container_mac, unicast_mac(link.mac()));
   return host_ends_.back();

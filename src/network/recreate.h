@@ -17,6 +17,7 @@
 #include "kernel/rtnetlink.h"
 #include "network/link_names.h"
 #include "network/mac.h"
+#include "network/macvlan_frames.h"
 #include "peer.pb.h"
 
 namespace godwit::network {
@@ -62,6 +63,10 @@ class RecreatedNamespace {
   const std::string& netns_path() const { return path_; }
   const std::vector<HostEnd>& host_ends() const { return host_ends_; }
 
+  // Whether the LANs hear nothing from it before attach(). Not where there are macvlans and the kernel cannot mute
+  // them.
+  bool silent() const { return silent_; }
+
   // What could not be made as it was and does not prevent the migration: an index taken, a sysctl
   // this kernel lacks.
   const std::vector<std::string>& notes() const { return notes_; }
@@ -89,6 +94,8 @@ class RecreatedNamespace {
   peer::NetworkState state_;  // as of the last change, without sysctls
   LinkNames names_;           // of the container's links
   std::vector<HostEnd> host_ends_;
+  std::vector<MacvlanMute> mutes_;  // of the MACs that macvlans have until attach()
+  bool silent_ = true;
   std::vector<std::string> notes_;
   bool owned_ = true;
 };

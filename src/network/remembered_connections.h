@@ -22,6 +22,7 @@
 #include "network/frame_delivery.h"
 #include "network/host_port.h"
 #include "network/mac.h"
+#include "network/recreate.h"
 #include "peer.pb.h"
 
 namespace godwit::network {
@@ -29,20 +30,20 @@ namespace godwit::network {
 // What asking and making so many costs is some ms, most of it beside CRIU's work.
 inline constexpr int kRememberedMax = 512;
 
-// On the source. Closing it takes the kernel some ms.
+// On the source. Opening and closing it takes the kernel some ms.
 class RememberedReader {
  public:
-  // PORTS: of the container's namespace NETNS_FD, off the LAN. The calling thread is in the host's. ID as in
-  // FrameSender::open().
-  static Result<RememberedReader> open(int netns_fd, const std::vector<HostPort>& ports, const std::string& id);
+  // PORTS are the container's. The calling thread is in the host's namespace. ID as in FrameSender::open().
+  static Result<RememberedReader> open(const std::vector<HostPort>& ports, const std::string& id);
 
   struct Read {
     std::vector<peer::RememberedConnection> known;  // with their numbers
     size_t forgotten = 0;                           // did not answer, or were too many
   };
-  // LIST: TcpWatch::remembered(). NETWORK is the container's. Waits for some ms if one does
-  // not answer.
-  Result<Read> read(const std::vector<peer::RememberedConnection>& list, const peer::NetworkState& network);
+  // LIST: TcpWatch::remembered() of the container's namespace NETNS_FD, whose ports are off the LAN. NETWORK is the
+  // container's. Waits for some ms if one does not answer. Once.
+  Result<Read> read(int netns_fd, const std::vector<peer::RememberedConnection>& list,
+                    const peer::NetworkState& network);
 
  private:
   using Ends = std::tuple<std::string, uint32_t, std::string, uint32_t>;  // local, remote
@@ -50,8 +51,8 @@ class RememberedReader {
     peer::RememberedConnection connection;
     const HostEnd* by;
   };
-  RememberedReader(std::vector<HostPort> ports, FrameSender frames, ScopedFd answers);
-  Result<> have_macvlans_listen(int netns_fd);
+  RememberedReader(std::vector<HostPort> ports, FrameSender frames);
+  Result<> begin_to_listen(int netns_fd);
   const HostEnd* end_of(const std::string& local, const peer::NetworkState& network) const;
   Result<> ask(const Asked& asked, uint32_t sequence);
   Result<> ask_all(uint32_t sequence);
@@ -74,9 +75,9 @@ std::string note_of_forgotten(size_t connections);
 // CONNECTION may come from a peer.
 Result<> check_remembered(const peer::RememberedConnection& connection);
 
-// On the target: CONNECTIONS, which have been checked, become connections of the namespace NETNS_FD, which has its
-// addresses and routes and whose ports are off the LAN. The calling thread is in the host's. Returns how many could not
-// be made: all where a macvlan cannot be muted meanwhile.
-Result<size_t> make_remembered(int netns_fd, const std::vector<peer::RememberedConnection>& connections);
+// CONNECTIONS, which have been checked, become connections of TARGET, which has its addresses and routes and is not yet
+// attached. Returns how many could not be made: all where a LAN would hear of it.
+Result<size_t> make_remembered(const RecreatedNamespace& target,
+                               const std::vector<peer::RememberedConnection>& connections);
 
 }  // namespace godwit::network

@@ -97,9 +97,9 @@ class Remembered : public testing::Test {
       TRY_ASSIGN(auto state, capture_namespace(netns_fd));
       TRY_ASSIGN(auto ports, find_host_ports(netns_fd));
       TRY_ASSIGN(auto detachment, PortDetachment::prepare(ports, netns_fd));
+      TRY_ASSIGN(auto reader, RememberedReader::open(ports, kId));
       TRY(detachment.detach());
-      TRY_ASSIGN(auto reader, RememberedReader::open(netns_fd, ports, kId));
-      auto read = reader.read(list(netns_fd), state);
+      auto read = reader.read(netns_fd, list(netns_fd), state);
       detachment.commit();
       return read;
     });
@@ -113,7 +113,7 @@ class Remembered : public testing::Test {
   }
 
   Result<size_t> make_there(const RecreatedNamespace& made, const std::vector<peer::RememberedConnection>& list) {
-    return in_netns(lan.b.get(), [&] { return make_remembered(made.netns_fd(), list); });
+    return in_netns(lan.b.get(), [&] { return make_remembered(made, list); });
   }
 
   std::string inside(const RecreatedNamespace& made, const std::string& script) {
@@ -245,11 +245,12 @@ TEST_F(RememberedOfMacvlan, AMacvlanThatIsPutBackListensToNobodyElse) {
     TRY_ASSIGN(auto state, capture_namespace(lan.container.get()));
     TRY_ASSIGN(auto ports, find_host_ports(lan.container.get()));
     TRY_ASSIGN(auto detachment, PortDetachment::prepare(ports, lan.container.get()));
+    TRY_ASSIGN(auto reader, RememberedReader::open(ports, kId));
     TRY(detachment.detach());
-    TRY_ASSIGN(auto reader, RememberedReader::open(lan.container.get(), ports, kId));
+    auto read = reader.read(lan.container.get(), list(lan.container.get()), state);
     EXPECT_THAT(run_in(lan.container, "ip -d link show eth0"),
                 AllOf(HasSubstr("mode source"), HasSubstr("remotes (1)")));
-    return reader.read(list(lan.container.get()), state);
+    return read;
   });
   ASSERT_TRUE(asked) << asked.error().text();
   EXPECT_EQ(asked->known.size(), 1U);

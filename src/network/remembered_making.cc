@@ -8,10 +8,7 @@
 #include "base/clock.h"
 #include "kernel/netns.h"
 #include "network/ip_address.h"
-#include "network/link_message.h"
 #include "network/loopback_sender.h"
-#include "network/mac.h"
-#include "network/macvlan_frames.h"
 #include "network/remembered_connections.h"
 #include "network/tcp_segment.h"
 
@@ -100,21 +97,6 @@ Result<> make(const peer::RememberedConnection& connection, LoopbackSender& loop
   return set(socket, SOL_SOCKET, SO_REUSEADDR, 1);
 }
 
-// A macvlan off its LAN still sends, and the LAN is to hear nothing before the container runs here.
-Result<std::vector<MacvlanMute>> mute_macvlans(int netns_fd) {
-  std::vector<MacvlanMute> mutes;
-  TRY_ASSIGN(RouteSocket inside, in_netns(netns_fd, RouteSocket::open));
-  TRY_ASSIGN(const auto links, list_links(inside));
-  for (const LinkInfo& link : links) {
-    if (link.kind != "macvlan") continue;
-    TRY_ASSIGN(const MacAddress mac, unicast_mac(link.mac));
-    TRY_ASSIGN(MacvlanMute mute, MacvlanMute::make(link.peer, mac));
-    mute.set(true);
-    mutes.push_back(std::move(mute));
-  }
-  return mutes;
-}
-
 }  // namespace
 
 std::string note_of_forgotten(size_t connections) {
@@ -133,11 +115,11 @@ Result<> check_remembered(const peer::RememberedConnection& connection) {
   return {};
 }
 
-Result<size_t> make_remembered(int netns_fd, const std::vector<peer::RememberedConnection>& connections) {
-  const auto mutes = mute_macvlans(netns_fd);
-  if (!mutes) return connections.size();
-  return in_netns(netns_fd, [&]() -> Result<size_t> {
-    LoopbackSender loopback(netns_fd);
+Result<size_t> make_remembered(const RecreatedNamespace& target,
+                               const std::vector<peer::RememberedConnection>& connections) {
+  if (!target.silent()) return connections.size();
+  return in_netns(target.netns_fd(), [&]() -> Result<size_t> {
+    LoopbackSender loopback(target.netns_fd());
     size_t made = 0, refused = 0;
     for (const peer::RememberedConnection& connection : connections) {
       ++(make(connection, loopback) ? made : refused);

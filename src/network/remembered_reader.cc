@@ -47,30 +47,23 @@ TcpSegment question_about(const peer::RememberedConnection& connection, uint32_t
 
 }  // namespace
 
-RememberedReader::RememberedReader(std::vector<HostPort> ports, FrameSender frames, ScopedFd answers)
-    : ports_(std::move(ports)),
-      ends_(as_host_ends(ports_)),
-      frames_(std::move(frames)),
-      answers_(std::move(answers)),
-      asker_(high_mac()) {}
+RememberedReader::RememberedReader(std::vector<HostPort> ports, FrameSender frames)
+    : ports_(std::move(ports)), ends_(as_host_ends(ports_)), frames_(std::move(frames)), asker_(high_mac()) {}
 
-Result<RememberedReader> RememberedReader::open(int netns_fd, const std::vector<HostPort>& ports,
-                                                const std::string& id) {
+Result<RememberedReader> RememberedReader::open(const std::vector<HostPort>& ports, const std::string& id) {
   TRY_ASSIGN(FrameSender frames, FrameSender::open(as_host_ends(ports), id, 'q'));
   std::vector<HostPort> with_a_way_in = ports;
   if (!frames.notes().empty()) std::erase_if(with_a_way_in, [](const HostPort& port) { return port.macvlan; });
-  TRY_ASSIGN(ScopedFd answers, in_netns(netns_fd, []() -> Result<ScopedFd> {
+  return RememberedReader(std::move(with_a_way_in), std::move(frames));
+}
+
+// We to the answers, macvlans to the questions: off their LAN they hear nobody else.
+Result<> RememberedReader::begin_to_listen(int netns_fd) {
+  TRY_ASSIGN(answers_, in_netns(netns_fd, []() -> Result<ScopedFd> {
                ScopedFd made(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL)));
                if (!made) return fail_errno("packet socket");
                return made;
              }));
-  RememberedReader reader(std::move(with_a_way_in), std::move(frames), std::move(answers));
-  TRY(reader.have_macvlans_listen(netns_fd));
-  return reader;
-}
-
-// They are off their LAN, so they hear nobody else.
-Result<> RememberedReader::have_macvlans_listen(int netns_fd) {
   if (std::ranges::none_of(ports_, &HostPort::macvlan)) return {};
   TRY_ASSIGN(RouteSocket inside, in_netns(netns_fd, RouteSocket::open));
   for (const HostPort& port : ports_)
@@ -78,8 +71,9 @@ Result<> RememberedReader::have_macvlans_listen(int netns_fd) {
   return {};
 }
 
-Result<RememberedReader::Read> RememberedReader::read(const std::vector<peer::RememberedConnection>& list,
+Result<RememberedReader::Read> RememberedReader::read(int netns_fd, const std::vector<peer::RememberedConnection>& list,
                                                       const peer::NetworkState& network) {
+  TRY(begin_to_listen(netns_fd));
   size_t outside = 0;
   for (const peer::RememberedConnection& connection : list) {
     if (is_inside(connection.remote(), network)) continue;

@@ -67,8 +67,7 @@ class Reading {
       TRY_ASSIGN(const bool all, peek_datagrams(socket, unread_, state));
       states.set_datagrams_left_behind(states.datagrams_left_behind() || !all);
     }
-    if (!kind->connection) count_left_behind(socket, *kind, states);
-    if (kind->family == AF_UNIX) count_in_flight(pid, descriptor, states);
+    if (!kind->connection) count_left_behind(pid, descriptor, socket, *kind, states);
     if (state.ByteSizeLong() == 0) return {};
     state.set_process(process);
     state.set_fd(static_cast<uint32_t>(descriptor));
@@ -77,15 +76,15 @@ class Reading {
   }
 
  private:
-  static void count_left_behind(int socket, const SocketKind& kind, peer::SocketStates& states) {
+  static void count_left_behind(pid_t pid, int descriptor, int socket, const SocketKind& kind,
+                                peer::SocketStates& states) {
     pollfd asked{.fd = socket, .events = POLLIN, .revents = 0};
     if (::poll(&asked, 1, 0) <= 0) return;
-    const bool raw = kind.family == AF_PACKET || (is_internet(kind) && kind.type == SOCK_RAW);
-    if (raw && (asked.revents & POLLIN) != 0) states.set_unread_left_behind(states.unread_left_behind() + 1);
     if ((asked.revents & POLLERR) != 0) states.set_errors_left_behind(states.errors_left_behind() + 1);
-  }
-
-  static void count_in_flight(pid_t pid, int descriptor, peer::SocketStates& states) {
+    if ((asked.revents & POLLIN) == 0) return;
+    const bool raw = kind.family == AF_PACKET || (is_internet(kind) && kind.type == SOCK_RAW);
+    if (raw) states.set_unread_left_behind(states.unread_left_behind() + 1);
+    if (kind.family != AF_UNIX) return;
     if (const auto info = proc::fd_info(pid, descriptor)) states.set_in_flight(states.in_flight() + info->in_flight);
   }
 
