@@ -1,7 +1,6 @@
 """Many moves of one container back and forth, a client at work: errors, and what has grown on the hosts and in the
 kernel. The modes take turns."""
 
-import contextlib
 import itertools
 import pathlib
 import re
@@ -23,9 +22,8 @@ WARM_UP = 40
 
 
 def run(lab, options):
-    with contextlib.ExitStack() as stack:
-        for node in lab.nodes:  # an agent that says what its heap holds before each migration
-            stack.enter_context(agent_setup.configured(lab, node, ("[agent]\n", '[agent]\nlog_level = "debug"\n')))
+    # An agent that says what its heap holds before each migration.
+    with agent_setup.configured_everywhere(lab, ("[agent]\n", '[agent]\nlog_level = "debug"\n')):
         return _moves(lab, options)
 
 

@@ -3,10 +3,8 @@ connections) and how fast the target gets fresh memory (memset). Over the link o
 with BBR, where that is the machine's congestion control, TCP sends next to nothing for 0.2 s in each 10 s, to learn the delay.
 So it is measured once more with Reno, which every kernel has, by agent.data_congestion_control."""
 
-import contextlib
-
 from tests.support import table
-from tests.support.agent_setup import configured
+from tests.support.agent_setup import configured_everywhere
 
 from .memory_common import GIB, first_touch_rate, iperf_rate, median, move, start, warm_free_memory
 
@@ -22,16 +20,12 @@ BY_RENO = ("data_listen", 'data_congestion_control = "reno"\ndata_listen')
 
 def run(lab, options):
     result = {}
-    with contextlib.ExitStack() as stack:
-        for node in lab.nodes:
-            stack.enter_context(configured(lab, node, PLAIN))
+    with configured_everywhere(lab, PLAIN):
         result["plain"] = series(lab, options, "plain", options.repeat)
         lab.link("node2", "--rate", "1gbit")
         try:
             result[GBIT] = series(lab, options, GBIT, min(3, options.repeat), SHAPED)
-            with contextlib.ExitStack() as stack:
-                for node in lab.nodes:
-                    stack.enter_context(configured(lab, node, BY_RENO))
+            with configured_everywhere(lab, BY_RENO):
                 result[RENO] = series(lab, options, RENO, min(3, options.repeat), SHAPED, "reno")
         finally:
             lab.link("node2", "--rate", "off")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import client as clients
 from tests.support import container as containers
-from tests.support.agent_setup import configured
+from tests.support.agent_setup import configured_everywhere
 from tests.support.lab import CLIENT
 from tests.support.migration import begin, migrate
 from tests.support.refusal import assert_check_finds
@@ -21,9 +21,7 @@ GAP_BEYOND_DOWNTIME_MS_MAX = 250  # loose: the bench measures it
 def links_named(lab, **names):
     """Both agents know these names in [links]."""
     lines = "".join(f'{there} = "{here}"\n' for there, here in names.items())
-    with contextlib.ExitStack() as stack:
-        for node in lab.nodes:
-            stack.enter_context(configured(lab, node, ("[network]", f"[links]\n{lines}\n[network]")))
+    with configured_everywhere(lab, ("[network]", f"[links]\n{lines}\n[network]")):
         yield
 
 

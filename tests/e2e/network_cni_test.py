@@ -1,6 +1,5 @@
 """Namespaces that CNI plugins made: a container manager finds its state right on both hosts."""
 
-import contextlib
 import shutil
 import subprocess
 
@@ -9,7 +8,7 @@ import pytest
 from tests.support import client as clients
 from tests.support import cni
 from tests.support import container as containers
-from tests.support.agent_setup import configured
+from tests.support.agent_setup import configured_everywhere
 from tests.support.lab import CLIENT
 from tests.support.refusal import assert_both_refuse, assert_refused
 from tests.support.second_lan import second_lan
@@ -19,9 +18,7 @@ from tests.support.second_lan import second_lan
 def agents(lab):
     """Both agents look for CNI's files below /run, which each node has for itself."""
     section = f'[cni]\nconf_dir = "{cni.ROOT}/net.d"\ncache_dir = "{cni.ROOT}"\n\n[network]'
-    with contextlib.ExitStack() as stack:
-        for node in lab.nodes:
-            stack.enter_context(configured(lab, node, ("[network]", section)))
+    with configured_everywhere(lab, ("[network]", section)):
         yield
     for node in lab.nodes:
         shutil.rmtree(lab.root(node) / cni.ROOT.lstrip("/"), ignore_errors=True)

@@ -4,7 +4,6 @@ import os
 
 from tests.support import container as containers
 from tests.support.conversation import Conversation
-from tests.support.paths import BUILD
 from tests.support.processes import await_end
 
 # A shell with two servers, one of them with threads, and a child that sleeps in a session of its own.
@@ -27,7 +26,7 @@ def processes(lab, container):
 def test_processes_threads_and_sessions_stay_as_they_were(lab, keep, there_and_back):
     tree = keep(containers.start(lab, "node1", "tree", "10.99.2.24", ["/bin/sh", "-c", SCRIPT],
                                  rootfs=containers.busybox_rootfs(),
-                                 options=["--bind", f"{BUILD / 'bin' / 'workloads'}:/opt"]))
+                                 options=containers.workloads_at("/opt")))
     lab.await_port(tree.address, containers.ECHO_PORT)
     lab.await_port(tree.address, containers.MEMORY_WRITER_PORT)
     with Conversation(lab, tree.address, containers.ECHO_PORT) as echo, \

@@ -44,7 +44,7 @@ def mapped(lab, keep):
     container = keep(containers.start(
         lab, "node1", "mapped", "10.99.2.26", ["/bin/sh", "-c", SCRIPT.format(seed=seed)],
         rootfs=containers.busybox_rootfs(),
-        options=["--bind", f"{BUILD / 'bin' / 'workloads'}:/data", "--bind", f"{users}:/etc/passwd"],
+        options=[*containers.workloads_at("/data"), "--bind", f"{users}:/etc/passwd"],
         edit=user_namespace.edit))
     for port in PORTS:
         lab.await_port(container.address, port)

@@ -25,6 +25,14 @@ def configured(lab, node, *changes):
 
 
 @contextlib.contextmanager
+def configured_everywhere(lab, *changes):
+    with contextlib.ExitStack() as stack:
+        for node in lab.nodes:
+            stack.enter_context(configured(lab, node, *changes))
+        yield
+
+
+@contextlib.contextmanager
 def certified(lab, node, make):
     """The node's agent, started again with the files that MAKE(directory) puts over its certificates."""
     directory = lab.root(node) / TLS

@@ -138,6 +138,11 @@ def busybox_rootfs():
     return _tool_output("rootfs", "busybox")
 
 
+def workloads_at(place):
+    """Option of tools/bundle: all static workloads there, in a root file system that has something else."""
+    return ["--bind", f"{BUILD / 'bin' / 'workloads'}:{place}"]
+
+
 def workload_rootfs():
     """A root file system with nothing but the static workloads in /bin."""
     root = BUILD / "rootfs"

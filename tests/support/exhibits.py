@@ -6,7 +6,6 @@ import dataclasses
 
 from . import container as containers
 from .migration import begin, migrate
-from .paths import BUILD
 from .socket_zoo import PORT, Zoo, container_zoo, host_zoo
 
 V4, V6 = "10.99.2.61", "fd00:99::2:61"
@@ -48,7 +47,7 @@ def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",), edi
 
     container = containers.start(lab, node, name, address, ["/opt/socket_zoo", "--port", str(PORT)],
                                  rootfs=containers.busybox_rootfs(), also=also, edit=edit,
-                                 options=["--bind", f"{BUILD / 'bin' / 'workloads'}:/opt"])
+                                 options=containers.workloads_at("/opt"))
     lab.await_port(address, PORT)
     return container
 
