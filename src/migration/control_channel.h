@@ -42,6 +42,7 @@ struct StepFailure {
   std::string host;
   std::string cause;
   std::vector<std::string> log;
+  int code = 0;  // of the error, base/result.h; 0 if it was another host's
 
   std::string text() const { return step + " on " + host + " failed: " + cause; }
 };

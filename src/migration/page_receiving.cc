@@ -293,8 +293,8 @@ void PageReceiving::fail_with(Error error) {
     failure_ = std::move(error);
     changed_.notify_all();
   }
+  if (on_failure_) on_failure_();  // first: why is asked for by the source, which sees only that connections end
   cancel();
-  if (on_failure_) on_failure_();
 }
 
 void PageReceiving::cancel() {

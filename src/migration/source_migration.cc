@@ -73,6 +73,7 @@ control::Report SourceMigration::run() {
     if (std::string note = hook.get(); !note.empty()) report_.add_notes(note);
   } else {
     undo_.roll_back();
+    if (auto first = end_there(); first && result.error().code == ECONNRESET) result = std::unexpected(*first);
     const bool moved = frozen_at_ != Clock::time_point();
     if (moved)
       if (std::string note = start_hook(host_.hooks, hook_facts_of(HookPhase::kRolledBack)).get(); !note.empty())
@@ -865,10 +866,17 @@ void SourceMigration::resume_here() {
   if (auto back = hold_->give_back(*detachment_); !back)
     log::error("migration {}: {}", request_.id, back.error().text());
   announce_here();
-  if (!control_) return;
+}
+
+// Tells the target that it is over. What it had met before, if it had: all that is seen of that here may be that it
+// closed a connection.
+std::optional<StepFailure> SourceMigration::end_there() {
+  if (!control_) return std::nullopt;
   peer::SourceMessage request;
   request.mutable_abort()->set_reason(cancelled() ? "cancelled" : "failed on the source");
-  (void)control_->call(request, in(host_.peer.answer));
+  const auto reply = control_->call(request, in(host_.peer.answer));
+  if (cancelled() || !reply || !reply->abort().has_failure()) return std::nullopt;
+  return failed_there(reply->abort().failure());
 }
 
 // The target may have told the LAN that the addresses are there.
@@ -904,15 +912,17 @@ Step<peer::TargetMessage> SourceMigration::ask(const std::string& step, const pe
   if (!reply) return failed_here(step, std::move(reply.error()));
   if (reply->has_failure()) {
     if (cancelled()) return failed_here(step, Error("cancelled", ECANCELED));
-    const peer::Failure& failure = reply->failure();
-    return std::unexpected(
-        StepFailure{failure.step(), request_.target, failure.cause(), {failure.log().begin(), failure.log().end()}});
+    return std::unexpected(failed_there(reply->failure()));
   }
   return std::move(*reply);
 }
 
+StepFailure SourceMigration::failed_there(const peer::Failure& failure) const {
+  return {failure.step(), request_.target, failure.cause(), {failure.log().begin(), failure.log().end()}};
+}
+
 std::unexpected<StepFailure> SourceMigration::failed_here(const std::string& step, Error error) const {
-  return std::unexpected(StepFailure{step, host_.node, cancelled() ? "cancelled" : error.text(), {}});
+  return std::unexpected(StepFailure{step, host_.node, cancelled() ? "cancelled" : error.text(), {}, error.code()});
 }
 
 std::unexpected<StepFailure> SourceMigration::criu_failed(const std::string& step, Error error) const {

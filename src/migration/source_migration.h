@@ -121,6 +121,8 @@ class SourceMigration {
 
   Step<peer::TargetMessage> ask(const std::string& step, const peer::SourceMessage& request,
                                 std::chrono::milliseconds limit);
+  std::optional<StepFailure> end_there();
+  StepFailure failed_there(const peer::Failure& failure) const;
   std::unexpected<StepFailure> failed_here(const std::string& step, Error error) const;
   std::unexpected<StepFailure> criu_failed(const std::string& step, Error error) const;
   void begin_phase(const std::string& name, const std::string& text);

@@ -57,16 +57,6 @@ bool holds_sysv_memory(const std::filesystem::path& images) {
   return false;
 }
 
-peer::TargetMessage failure_message(const std::string& step, const std::string& cause,
-                                    const std::vector<std::string>& log) {
-  peer::TargetMessage message;
-  peer::Failure& failure = *message.mutable_failure();
-  failure.set_step(step);
-  failure.set_cause(cause);
-  for (const std::string& line : log) failure.add_log(line);
-  return message;
-}
-
 }  // namespace
 
 TargetMigration::TargetMigration(const Host& host, std::vector<std::string> peer_names, std::string data_address)
@@ -82,19 +72,32 @@ peer::TargetMessage TargetMigration::handle(const peer::SourceMessage& request) 
 }
 
 peer::TargetMessage TargetMigration::answer_to(const peer::SourceMessage& request) {
-  if (request.has_abort()) {
-    abort("the source gave up: " + request.abort().reason().substr(0, 200));
-    peer::TargetMessage message;
-    message.mutable_abort();
-    return message;
-  }
+  if (request.has_abort()) return end_for_source(request.abort());
   Phase<peer::TargetMessage> answer = dispatch(request);
   if (answer) return std::move(*answer);
-  const PhaseError& failed = answer.error();
-  log::warn("migration {}: {}: {}", id(), failed.step, failed.error.text());
-  peer::TargetMessage message = failure_message(failed.step, failed.error.text(), failed.log);
-  abort(failed.error.text());
+  peer::TargetMessage message;
+  *message.mutable_failure() = tell(answer.error());
+  abort(answer.error().error.text());
   return message;
+}
+
+peer::TargetMessage TargetMigration::end_for_source(const peer::Abort& request) {
+  peer::TargetMessage message;
+  message.mutable_abort();
+  const auto first = first_failure();
+  const bool seen_there_too = first && first->error.code() == ECONNRESET;
+  if (first && !seen_there_too) *message.mutable_abort()->mutable_failure() = tell(*first);
+  abort("the source gave up: " + request.reason().substr(0, 200));
+  return message;
+}
+
+peer::Failure TargetMigration::tell(const PhaseError& failed) const {
+  log::warn("migration {}: {}: {}", id(), failed.step, failed.error.text());
+  peer::Failure failure;
+  failure.set_step(failed.step);
+  failure.set_cause(failed.error.text());
+  for (const std::string& line : failed.log) failure.add_log(line);
+  return failure;
 }
 
 TargetMigration::Phase<peer::TargetMessage> TargetMigration::dispatch(const peer::SourceMessage& request) {
@@ -387,6 +390,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::restore(const peer:
 
 // Whatever fails ends the connections, see stop_receiving(); what others then say is its consequence.
 std::optional<TargetMigration::PhaseError> TargetMigration::first_failure() {
+  if (!bridge_) return std::nullopt;
   if (auto gone = bridge_->failure()) return criu_error("restore", Error(*gone));
   std::optional<Error> failures[] = {memory_ ? memory_->failure() : std::nullopt,
                                      files_ ? files_->failure() : std::nullopt};

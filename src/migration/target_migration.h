@@ -82,6 +82,8 @@ class TargetMigration {
   using Phase = std::expected<T, PhaseError>;
 
   peer::TargetMessage answer_to(const peer::SourceMessage& request);
+  peer::TargetMessage end_for_source(const peer::Abort& request);
+  peer::Failure tell(const PhaseError& failed) const;
   Phase<peer::TargetMessage> dispatch(const peer::SourceMessage& request);
   Phase<peer::TargetMessage> greet(const peer::Hello& hello);
   Phase<peer::TargetMessage> check(const peer::Preflight& preflight);

@@ -51,6 +51,21 @@ def test_death_while_it_is_dumped(lab, echo, client, victim, error):
     assert_rolled_back(lab, echo, client, migration, error)
 
 
+@pytest.mark.parametrize("victim, error", [
+    ("criu on the target", "^restore on node2 failed: criu ended"),
+    ("runc on the target", "^restore on node2 failed: runc ended"),
+], indirect=["victim"])
+@pytest.mark.parametrize("mode", ["precopy", "hybrid"])
+def test_death_on_the_target_while_memory_is_sent(lab, slow_link, echo, client, mode, victim, error):
+    """The source sees only that connections end; the target says why."""
+    with begin(lab, echo, "node2", mode=mode) as ongoing:
+        ongoing.await_phase("rounds")
+        victim.find()
+        victim.kill()
+        migration = ongoing.result()
+    assert_rolled_back(lab, echo, client, migration, error)
+
+
 def test_criu_dies_at_any_moment_of_the_dump(lab, echo, client):
     """While it has the container's threads do what it wants, and its connections in repair mode, too."""
     for tenths_ms in range(0, 60, 4):
