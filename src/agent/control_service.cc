@@ -7,6 +7,7 @@
 
 #include "base/identifier.h"
 #include "base/log.h"
+#include "migration/migration_check.h"
 #include "wire/protocol.h"
 
 namespace godwit {

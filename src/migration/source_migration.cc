@@ -4,17 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "base/file.h"
-#include "base/identifier.h"
 #include "base/log.h"
 #include "kernel/cpu_quota.h"
 #include "kernel/free_memory.h"
 #include "kernel/netns.h"
 #include "kernel/proc.h"
-#include "kernel/rtnetlink.h"
 #include "memory/huge_pages.h"
 #include "migration/handshake.h"
 #include "migration/host_figures.h"
@@ -1012,68 +1009,6 @@ control::Migration SourceMigration::status() const {
   status.set_outcome(over_ ? report_.outcome() : "");
   status.set_error(over_ ? report_.error() : "");
   return status;
-}
-
-control::CheckReply check_migration(const Host& host, PeerConnector& peers, const std::string& container,
-                                    const std::string& target) {
-  control::CheckReply reply;
-  auto add = [](auto* list, const std::string& where, const std::string& subject, const std::string& text) {
-    auto* entry = list->Add();
-    entry->set_host(where);
-    entry->set_subject(subject);
-    entry->set_text(text);
-  };
-  auto facts = collect_source_facts(host, container);
-  if (!facts) {
-    add(reply.mutable_problems(), host.node, "container", facts.error().text());
-    return reply;
-  }
-  for (const peer::Problem& found : facts->problems)
-    add(reply.mutable_problems(), host.node, found.subject(), found.text());
-  if (target == host.node) {
-    add(reply.mutable_problems(), host.node, "target", "the container is on " + host.node + " already");
-    return reply;
-  }
-
-  const Deadline deadline = Clock::now() + host.step_timeout;
-  auto unreachable = [&](const Error& error) {
-    add(reply.mutable_problems(), target, "connection", error.text());
-    return reply;
-  };
-  auto channel = peers.connect(target, deadline);
-  if (!channel) return unreachable(channel.error());
-  auto greeting = (*channel)->call(hello_message(host, random_id()), deadline);
-  if (!greeting) return unreachable(greeting.error());
-  if (greeting->has_failure()) return unreachable(Error(greeting->failure().cause()));
-  if (auto matched = check_hello_reply(greeting->hello(), target); !matched) return unreachable(matched.error());
-  peer::SourceMessage request;
-  *request.mutable_preflight() = preflight_message(host, *facts);
-  auto judged = (*channel)->call(request, deadline);
-  if (!judged) return unreachable(judged.error());
-  if (judged->has_failure()) return unreachable(Error(judged->failure().cause()));
-  for (const peer::Problem& found : judged->preflight().problems())
-    add(reply.mutable_problems(), target, found.subject(), found.text());
-
-  const peer::Preflight& here = request.preflight();
-  const peer::PreflightReply& there = judged->preflight();
-  add(reply.mutable_facts(), host.node, "kernel", here.kernel());
-  add(reply.mutable_facts(), host.node, "criu", here.criu());
-  add(reply.mutable_facts(), host.node, "runc", here.runc());
-  add(reply.mutable_facts(), host.node, "memory", fmt::format("{} MiB in use", facts->memory_bytes >> 20));
-  auto lens = check_lens(host.lens, host.criu);
-  add(reply.mutable_facts(), host.node, "write tracking", SourceMemory::tracking_text(host.tracking));
-  add(reply.mutable_facts(), host.node, "lens",
-      lens ? "CRIU leaves memory to godwit" : "memory goes with CRIU's images: " + lens.error().text());
-  add(reply.mutable_facts(), host.node, "processes", std::to_string(facts->processes.size()));
-  add(reply.mutable_facts(), target, "kernel", there.kernel());
-  add(reply.mutable_facts(), target, "criu", there.criu());
-  add(reply.mutable_facts(), target, "runc", there.runc());
-  add(reply.mutable_facts(), target, "memory", fmt::format("{} MiB available", there.memory_available_bytes() >> 20));
-  add(reply.mutable_facts(), target, "bridge", there.bridge());
-  add(reply.mutable_facts(), target, "userfaultfd",
-      there.no_userfaultfd().empty() ? "memory can follow the container"
-                                     : "memory goes with CRIU's images, in mode cold: " + there.no_userfaultfd());
-  return reply;
 }
 
 }  // namespace godwit

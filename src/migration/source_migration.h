@@ -187,8 +187,4 @@ class SourceMigration {
   std::atomic<int64_t> told_bytes_at_ = 0;  // ms of the steady clock
 };
 
-// The pre-flight alone, on both hosts; nothing is changed.
-control::CheckReply check_migration(const Host& host, PeerConnector& peers, const std::string& container,
-                                    const std::string& target);
-
 }  // namespace godwit

@@ -15,6 +15,7 @@
 #include <functional>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "runtime/int_option.h"
 
@@ -31,7 +32,7 @@ constexpr int kTcpAoInfo = 40;         // linux/tcp.h: TCP_AO_INFO
 constexpr int kNetlinkGroupsMax = 32;  // that CRIU carries
 
 constexpr auto kLookAgainAfter = 10ms;
-constexpr int kLooks = 50;  // a server whose clients come all the time hardly ever has none waiting
+constexpr int kLooks = 50;
 
 bool is_ready(int socket, short events) {
   pollfd asked{.fd = socket, .events = events, .revents = 0};
@@ -93,6 +94,15 @@ uint32_t unaccepted(int socket) {
   return info.tcpi_state == TCP_LISTEN ? info.tcpi_unacked : 0;
 }
 
+// A program that is busy accepts one after the other, and others may come as fast: the number falls for moments.
+bool accepts_none(int listening) {
+  uint32_t before = 0;
+  return lasts([&] {
+    const uint32_t waiting = unaccepted(listening);
+    return waiting > 0 && waiting >= std::exchange(before, waiting);
+  });
+}
+
 std::string in_tcp(int socket) {
   char layer[17] = {};
   socklen_t length = sizeof layer - 1;
@@ -102,7 +112,7 @@ std::string in_tcp(int socket) {
   length = sizeof authentication;
   if (::getsockopt(socket, IPPROTO_TCP, kTcpAoInfo, authentication, &length) == 0)
     return "a TCP socket with the Authentication Option (TCP_AO)";
-  if (lasts([&] { return unaccepted(socket) > 0; }))
+  if (accepts_none(socket))
     return fmt::format("a socket listening at port {} with connections that the program has not accepted",
                        port_of(socket));
   if (lasts([&] { return is_ready(socket, POLLPRI); })) return "a TCP socket with urgent data that was not read";

@@ -12,7 +12,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <thread>
+#include <vector>
 
 #include "base/scoped_fd.h"
 #include "base/test_support.h"
@@ -117,6 +120,27 @@ TEST(SocketObstacles, AConnectionThatIsAcceptedSoonIsNone) {
   const ScopedFd client = connected(address);
   std::thread program([&] { ScopedFd(::accept(listening.get(), nullptr, nullptr)); });
   EXPECT_EQ(obstacle_in_socket(listening.get()), "");
+  program.join();
+}
+
+TEST(SocketObstacles, ConnectionsThatABusyProgramAcceptsOneByOneAreNone) {
+  sockaddr_in address;
+  const ScopedFd listening = listener(address);
+  const std::vector<ScopedFd> before = [&] {
+    std::vector<ScopedFd> sockets(2);
+    for (ScopedFd& socket : sockets) socket = connected(address);
+    return sockets;
+  }();
+  std::atomic<bool> looked = false;
+  std::thread program([&] {  // as one goes the next one comes: there is always one waiting
+    for (std::vector<ScopedFd> clients; !looked; clients.push_back(connected(address))) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      ScopedFd(::accept(listening.get(), nullptr, nullptr));
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  });
+  EXPECT_EQ(obstacle_in_socket(listening.get()), "");
+  looked = true;
   program.join();
 }
 

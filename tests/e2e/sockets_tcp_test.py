@@ -1,12 +1,15 @@
 """TCP sockets in every state move with their container and are what they were."""
 
+import contextlib
 import select
 import socket
 import struct
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.exhibits import CLIENT_V4, V4, V6, Scene, failures_of_moving, start_zoo
-from tests.support.migration import migrate
+from tests.support.migration import begin, migrate
 from tests.support.second_lan import add_macvlan, second_lan
 from tests.support.socket_zoo import container_zoo, host_zoo, inet
 
@@ -249,6 +252,64 @@ def many_to_itself(scene):
 
 def test_connections_of_a_container_to_itself_stand_still_while_they_are_dumped(lab, keep):
     assert failures_of_moving(lab, keep(start_zoo(lab)), [many_to_itself], ["node2", "node1", "node2"]) == {}
+
+
+@contextlib.contextmanager
+def accepted_slowly(listener, clients):
+    """One in 100 ms; at the end, or after a stop, all others at once. Yields a list of them, and what stops it."""
+    enough = threading.Event()
+
+    def accept():
+        for _ in clients:
+            enough.wait(0.1)
+            if enough.is_set():
+                return
+            accepted.append(listener.accept())
+
+    accepted = []
+    with ThreadPoolExecutor(1) as busy:
+        accepting = busy.submit(accept)
+        try:
+            yield accepted, enough.set
+            accepting.result()
+        finally:
+            enough.set()
+    accepted += [listener.accept() for _ in clients[len(accepted):]]
+
+
+def talk(accepted, clients):
+    for ours, theirs in zip(accepted, clients, strict=True):
+        theirs.send(b"hello")
+        assert ours.receive() == b"hello"
+
+
+def test_who_waits_for_a_busy_server_is_accepted_before_it_moves(lab, keep):
+    """Its queue is not empty for longer than godwit waits for others, and not at any look of `check`."""
+    container = keep(start_zoo(lab))
+    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+        listener = home.listener("0.0.0.0", 7100)
+        clients = [away.connected(V4, 7100) for _ in range(25)]
+        with accepted_slowly(listener, clients) as (accepted, _):
+            result = migrate(lab, container, "node2")
+            assert result.migrated, result.why()
+        assert not any("left behind" in note for note in result.report["notes"]), result.report["notes"]
+        talk(accepted, clients)
+
+
+def test_a_server_that_stops_accepting_stays(lab, keep):
+    container = keep(start_zoo(lab))
+    with container_zoo(lab, container) as home, host_zoo(lab) as away:
+        listener = home.listener("0.0.0.0", 7100)
+        clients = [away.connected(V4, 7100) for _ in range(25)]
+        with accepted_slowly(listener, clients) as (accepted, stop), begin(lab, container, "node2") as ongoing:
+            ongoing.await_phase("freeze")
+            stop()
+            result = ongoing.result()
+        assert result.report["outcome"] == "rolled_back"
+        assert "freeze on node1 failed: " in result.why() and "wait to be accepted" in result.why()
+        talk(accepted, clients)
+        moved = migrate(lab, container, "node2")
+        assert moved.migrated, moved.why()
 
 
 def inside(lab, container, *command):
