@@ -9,7 +9,7 @@
 
 namespace godwit {
 
-// The pre-flight alone, on both hosts; nothing is changed.
+// The pre-flight alone. What cannot be found out, such as an unreachable TARGET (node name), is among the problems.
 control::CheckReply check_migration(const Host& host, PeerConnector& peers, const std::string& container,
                                     const std::string& target);
 

@@ -32,7 +32,7 @@ constexpr int kTcpAoInfo = 40;         // linux/tcp.h: TCP_AO_INFO
 constexpr int kNetlinkGroupsMax = 32;  // that CRIU carries
 
 constexpr auto kLookAgainAfter = 10ms;
-constexpr int kLooks = 50;
+constexpr int kLooks = 50;  // half a second: a program that is awake had its turn
 
 bool is_ready(int socket, short events) {
   pollfd asked{.fd = socket, .events = events, .revents = 0};

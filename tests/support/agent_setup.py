@@ -26,6 +26,7 @@ def configured(lab, node, *changes):
 
 @contextlib.contextmanager
 def configured_everywhere(lab, *changes):
+    """configured() on every host."""
     with contextlib.ExitStack() as stack:
         for node in lab.nodes:
             stack.enter_context(configured(lab, node, *changes))
