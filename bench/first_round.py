@@ -24,9 +24,9 @@ def run(lab, options):
         result["plain"] = series(lab, options, "plain", options.repeat)
         lab.link("node2", "--rate", "1gbit")
         try:
-            result[GBIT] = series(lab, options, GBIT, min(3, options.repeat), SHAPED)
+            result[GBIT] = series(lab, options, GBIT, options.repeat, SHAPED)
             with configured_everywhere(lab, BY_RENO):
-                result[RENO] = series(lab, options, RENO, min(3, options.repeat), SHAPED, "reno")
+                result[RENO] = series(lab, options, RENO, options.repeat, SHAPED, "reno")
         finally:
             lab.link("node2", "--rate", "off")
     result["TLS"] = series(lab, options, "TLS", options.repeat)

@@ -552,7 +552,8 @@ Step<> SourceMigration::dump_and_transfer() {
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("dump", std::move(frozen.error()));
   auto states = sockets.get();
   if (!states) return failed_here("dump", std::move(states.error()));
-  read_peek_offsets_again(*processes, *states);
+  if (auto completed = complete_socket_states(*processes, *states); !completed)
+    return failed_here("dump", std::move(completed.error()));
   if (auto written = write_socket_states(*states, work_->path() / "images"); !written)
     return failed_here("dump", std::move(written.error()));
   if (auto repeated = repeat_interrupted_calls(work_->path() / "images"); !repeated)

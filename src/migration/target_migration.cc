@@ -26,10 +26,12 @@
 #include "network/datagram_delivery.h"
 #include "network/frame_delivery.h"
 #include "network/remembered_connections.h"
+#include "network/urgent_delivery.h"
 #include "runtime/connection_images.h"
 #include "runtime/criu_log.h"
 #include "runtime/lens_files.h"
 #include "runtime/tcp_repair.h"
+#include "runtime/urgent_data.h"
 #include "transport/data_listener.h"
 #include "wire/protocol.h"
 
@@ -431,6 +433,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   auto received = receiving_->finish();
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
   if (!received) return failed("transfer", received.error());
+  if (auto loaded = load_sockets(); !loaded) return failed("restore", loaded.error());
 
   peer::TargetMessage message;
   peer::SwitchOverReply& reply = *message.mutable_switch_over();
@@ -467,15 +470,30 @@ Result<> TargetMigration::check_objects() const {
   return {};
 }
 
+// Before CRIU reads their images.
+Result<> TargetMigration::load_sockets() {
+  TRY_ASSIGN(socket_states_, load_socket_states(directory() / "images"));
+  return end_images_at_marks(directory() / "images", socket_states_);
+}
+
 // What CRIU leaves out of sockets.
 Result<> TargetMigration::restore_socket_states() {
-  TRY_ASSIGN(const auto states, load_socket_states(directory() / "images"));
-  if (states.ByteSizeLong() == 0) return {};
+  if (socket_states_.ByteSizeLong() == 0) return {};
   TRY(find_tasks());
   TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(cgroup_));
-  TRY_ASSIGN(auto sockets, SocketRestoring::apply(states, processes));
+  TRY_ASSIGN(auto sockets, SocketRestoring::apply(socket_states_, processes));
+  socket_states_.Clear();
   sockets_.emplace(std::move(sockets));
+  TRY(deliver_urgent());
   return deliver_unread();
+}
+
+Result<> TargetMigration::deliver_urgent() {
+  network::LoopbackSender inside(network_->netns_fd());
+  for (const SocketRestoring::Urgent& urgent : sockets_->urgent())
+    TRY_DOING(urgent.name, network::deliver_urgent(urgent.socket.get(), urgent.data, inside));
+  sockets_->urgent().clear();
+  return {};
 }
 
 // Before any frame of the downtime. They are gone with the container if it does not stay here.

@@ -115,7 +115,9 @@ class TargetMigration {
   Result<> await_restored();
   Result<> check_objects() const;
   Result<> end_repair();
+  Result<> load_sockets();
   Result<> restore_socket_states();
+  Result<> deliver_urgent();
   Result<> deliver_unread();
   void announce_groups();
   Result<> make_remembered(const peer::SwitchOver& switch_over);
@@ -162,6 +164,7 @@ class TargetMigration {
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
   bool preloads_ = false;                      // restore_library() into CRIU
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
+  peer::SocketStates socket_states_;           // until they are restored
   std::optional<SocketRestoring> sockets_;     // until they may be used
   std::optional<JournalRecord> journal_;
   UndoList undo_;

@@ -42,7 +42,7 @@ TcpSegment question_about(const peer::RememberedConnection& connection, uint32_t
           .destination_port = static_cast<uint16_t>(connection.local_port()),
           .sequence = sequence,
           .flags = TH_PUSH,
-          .data_bytes = 1};  // without data, the kernel answers only twice a second
+          .data = std::string(1, '\0')};  // without data, the kernel answers only twice a second
 }
 
 }  // namespace
@@ -134,7 +134,7 @@ void RememberedReader::take_answers() {
 
 void RememberedReader::take_answer(std::string_view packet) {
   const auto segment = parse_tcp_packet(packet);
-  if (!segment || (segment->flags & (TH_ACK | TH_SYN | TH_FIN | TH_RST)) != TH_ACK || segment->data_bytes != 0) return;
+  if (!segment || (segment->flags & (TH_ACK | TH_SYN | TH_FIN | TH_RST)) != TH_ACK || !segment->data.empty()) return;
   const auto asked =
       unanswered_.find({segment->source, segment->source_port, segment->destination, segment->destination_port});
   if (asked == unanswered_.end()) return;

@@ -80,7 +80,7 @@ std::string tcp_packet(const TcpSegment& segment) {
   message.push_back(static_cast<char>(segment.flags));
   message += u16(segment.window);
   message += u32(0);  // checksum, urgent pointer
-  message.append(options).append(segment.data_bytes, '\0');
+  message.append(options).append(segment.data);
   set_transport_checksum(segment.source, segment.destination, IPPROTO_TCP, message, kChecksumAt);
   const IpHeader header{.source = segment.source, .destination = segment.destination, .protocol = IPPROTO_TCP};
   return ip_packets(header, message, kPacketBytesMax).front();
@@ -103,7 +103,7 @@ std::optional<TcpSegment> parse_tcp_packet(std::string_view packet) {
   segment.flags = u8_at(message, 13);
   segment.window = u16_at(message, 14);
   segment.timestamps = timestamps_in(message.substr(kHeaderBytes, header - kHeaderBytes));
-  segment.data_bytes = message.size() - header;
+  segment.data = message.substr(header);
   return segment;
 }
 

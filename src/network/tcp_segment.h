@@ -23,10 +23,10 @@ struct TcpSegment {
   uint8_t flags = 0;  // TH_ACK, …
   uint16_t window = 0;
   std::optional<TcpTimestamps> timestamps = {};
-  size_t data_bytes = 0;
+  std::string data;
 };
 
-// With as many zeros as data.
+// Its urgent pointer, to which TH_URG may point, is 0: the first byte of data.
 std::string tcp_packet(const TcpSegment& segment);
 
 // None if PACKET, which may be anything, is not a segment in one piece. IPv6 without extension headers.

@@ -23,7 +23,7 @@ TcpSegment segment(bool v4) {
           .flags = TH_ACK | TH_FIN,
           .window = 501,
           .timestamps = TcpTimestamps{.value = 0xdeadbeef, .echo = 7},
-          .data_bytes = 3};
+          .data = "abc"};
 }
 
 TEST(TcpSegment, IsReadAsItWasWritten) {
@@ -41,7 +41,7 @@ TEST(TcpSegment, IsReadAsItWasWritten) {
     ASSERT_TRUE(read->timestamps);
     EXPECT_EQ(read->timestamps->value, 0xdeadbeef);
     EXPECT_EQ(read->timestamps->echo, 7U);
-    EXPECT_EQ(read->data_bytes, 3U);
+    EXPECT_EQ(read->data, "abc");
   }
 }
 

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "runtime/int_option.h"
+#include "runtime/urgent_data.h"
 
 namespace godwit {
 
@@ -115,7 +116,8 @@ std::string in_tcp(int socket) {
   if (accepts_none(socket))
     return fmt::format("a socket listening at port {} with connections that the program has not accepted",
                        port_of(socket));
-  if (lasts([&] { return is_ready(socket, POLLPRI); })) return "a TCP socket with urgent data that was not read";
+  if (is_ready(socket, POLLPRI) && lasts([&] { return is_ready(socket, POLLPRI) && !urgent_obstacle(socket).empty(); }))
+    return urgent_obstacle(socket);
   return "";
 }
 

@@ -144,13 +144,16 @@ TEST(SocketObstacles, ConnectionsThatABusyProgramAcceptsOneByOneAreNone) {
   program.join();
 }
 
-TEST(SocketObstacles, UnreadUrgentDataIsSeen) {
+TEST(SocketObstacles, UnreadUrgentDataIsSeenIfThePeerHasClosed) {
   sockaddr_in address;
   const ScopedFd listening = listener(address);
   const ScopedFd client = connected(address);
   const ScopedFd server(::accept(listening.get(), nullptr, nullptr));
   ASSERT_EQ(::send(client.get(), "!", 1, MSG_OOB), 1);
   await(server.get(), POLLPRI);
+  EXPECT_EQ(obstacle_in_socket(server.get()), "");
+  ASSERT_EQ(::shutdown(client.get(), SHUT_WR), 0);
+  await(server.get(), POLLRDHUP);
   EXPECT_THAT(obstacle_in_socket(server.get()), HasSubstr("urgent data"));
 }
 

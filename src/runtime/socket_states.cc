@@ -19,6 +19,8 @@
 #include "runtime/multicast_groups.h"
 #include "runtime/socket_options.h"
 #include "runtime/tcp_keys.h"
+#include "runtime/tcp_list.h"
+#include "runtime/urgent_data.h"
 
 namespace godwit {
 
@@ -26,6 +28,7 @@ namespace {
 
 constexpr const char* kFileName = "godwit-sockets.img";
 constexpr size_t kStatesBytesMax = size_t{128} << 20;
+constexpr size_t kUrgentBytesOfAllMax = size_t{64} << 20;
 
 // IPv4, the first one: by it programs name a link.
 std::string address_of(uint32_t link, const peer::NetworkState& network) {
@@ -47,7 +50,7 @@ class Reading {
 
   Result<> prepare(pid_t process, int netns_fd) {
     groups_ = groups_around(process);
-    TRY_ASSIGN(keys_, find_tcp_keys(netns_fd));
+    TRY_ASSIGN(listed_, list_tcp_sockets(netns_fd));
     return {};
   }
 
@@ -61,8 +64,8 @@ class Reading {
     for (peer::SocketOption& option : options_.read(socket, *kind)) *state.add_options() = std::move(option);
     const bool internet = is_internet(*kind);
     if (internet && kind->type != SOCK_STREAM) read_groups(socket, state);
-    if (const auto keys = keys_.find(file.st_ino); internet && keys != keys_.end())
-      state.mutable_keys()->Assign(keys->second.begin(), keys->second.end());
+    if (const auto listed = listed_.find(file.st_ino); listed != listed_.end())
+      add_listed(socket, file.st_ino, listed->second, state);
     if (internet && kind->type == SOCK_DGRAM && is_udp(kind->protocol)) {
       TRY_ASSIGN(const bool all, peek_datagrams(socket, unread_, state));
       states.set_datagrams_left_behind(states.datagrams_left_behind() || !all);
@@ -88,6 +91,13 @@ class Reading {
     if (const auto info = proc::fd_info(pid, descriptor)) states.set_in_flight(states.in_flight() + info->in_flight);
   }
 
+  static void add_listed(int socket, ino_t inode, const ListedTcp& listed, peer::SocketState& state) {
+    state.mutable_keys()->Assign(listed.keys.begin(), listed.keys.end());
+    if (!has_urgent_mark(socket, listed.received)) return;
+    state.mutable_urgent()->set_inode(inode);
+    state.mutable_urgent()->set_received(listed.received);
+  }
+
   void read_groups(int socket, peer::SocketState& state) {
     for (const MulticastGroup& group : groups_) {
       auto membership = membership_in(socket, group);
@@ -101,7 +111,7 @@ class Reading {
   SocketOptionReader options_;
   const peer::NetworkState& network_;
   std::vector<MulticastGroup> groups_;
-  std::map<ino_t, std::vector<peer::TcpKey>> keys_;
+  std::map<ino_t, ListedTcp> listed_;
   std::set<ino_t> seen_;
   UnreadBounds unread_;
 };
@@ -115,6 +125,12 @@ std::map<uint32_t, ScopedFd> open_pidfds(const std::vector<pid_t>& processes) {
     if (pidfd && number) pidfds[static_cast<uint32_t>(*number)] = std::move(*pidfd);
   }
   return pidfds;
+}
+
+Result<ScopedFd> copy_of(const ScopedFd& fd) {
+  ScopedFd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return fail_errno("F_DUPFD_CLOEXEC");
+  return copy;
 }
 
 std::string name_of(const peer::SocketState& state) {
@@ -131,6 +147,21 @@ Result<ScopedFd> socket_of(const std::map<uint32_t, ScopedFd>& pidfds, const pee
   return socket;
 }
 
+bool is_peek_offset(const peer::SocketOption& option) {
+  return option.level() == SOL_SOCKET && option.name() == SO_PEEK_OFF;
+}
+
+// It is OPTIONS[AT], which goes if there is none any more.
+void read_peek_offset_again(int socket, std::ptrdiff_t at,
+                            google::protobuf::RepeatedPtrField<peer::SocketOption>& options) {
+  const auto now = int_option(socket, SOL_SOCKET, SO_PEEK_OFF);
+  if (now && *now >= 0) {
+    options[static_cast<int>(at)].set_value(std::string(reinterpret_cast<const char*>(&*now), sizeof *now));
+  } else {
+    options.erase(options.begin() + at);
+  }
+}
+
 Result<> check_state(const peer::SocketState& state) {
   if (state.options_size() > kOptionsPerSocketMax) return fail("too many options of a socket");
   if (state.memberships_size() > kMembershipsPerSocketMax) return fail("too many multicast groups of a socket");
@@ -139,6 +170,7 @@ Result<> check_state(const peer::SocketState& state) {
   for (const peer::Membership& membership : state.memberships()) TRY(check_membership(membership));
   for (const peer::TcpKey& key : state.keys()) TRY(check_tcp_key(key));
   for (const peer::Datagram& datagram : state.unread()) TRY(check_datagram(datagram));
+  if (state.has_urgent()) TRY(check_urgent_data(state.urgent()));
   return {};
 }
 
@@ -164,24 +196,27 @@ Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processe
   return states;
 }
 
-void read_peek_offsets_again(const std::vector<pid_t>& processes, peer::SocketStates& states) {
-  const auto is_offset = [](const peer::SocketOption& option) {
-    return option.level() == SOL_SOCKET && option.name() == SO_PEEK_OFF;
-  };
+Result<> complete_socket_states(const std::vector<pid_t>& processes, peer::SocketStates& states) {
   std::map<uint32_t, ScopedFd> pidfds;
+  size_t urgent_bytes = 0;
   for (peer::SocketState& state : *states.mutable_sockets()) {
-    auto& options = *state.mutable_options();
-    const auto offset = std::ranges::find_if(options, is_offset);
-    if (offset == options.end()) continue;
+    const auto& options = state.options();
+    const auto offset = std::ranges::find_if(options, is_peek_offset);
+    if (offset == options.end() && !state.has_urgent()) continue;
     if (pidfds.empty()) pidfds = open_pidfds(processes);
     const auto socket = socket_of(pidfds, state);
-    const auto now = socket ? int_option(socket->get(), SOL_SOCKET, SO_PEEK_OFF) : std::nullopt;
-    if (now && *now >= 0) {
-      offset->set_value(std::string(reinterpret_cast<const char*>(&*now), sizeof *now));
-    } else {
-      options.erase(offset);
-    }
+    if (offset != options.end())
+      read_peek_offset_again(socket ? socket->get() : -1, offset - options.begin(), *state.mutable_options());
+    if (!state.has_urgent()) continue;
+    if (!socket) return std::unexpected(socket.error());
+    if (state.keys_size() > 0) return fail("a TCP socket with keys (TCP_MD5SIG) and urgent data that was not read");
+    auto carried = peek_urgent_data(socket->get(), *state.mutable_urgent());
+    if (!carried) return std::unexpected(std::move(carried.error()).during(name_of(state)));
+    if (!*carried) state.clear_urgent();
+    urgent_bytes += state.urgent().data().size();
+    if (urgent_bytes > kUrgentBytesOfAllMax) return fail("there is more urgent data than can be carried");
   }
+  return {};
 }
 
 Result<> write_socket_states(const peer::SocketStates& states, const std::filesystem::path& directory) {
@@ -237,9 +272,12 @@ Result<> SocketRestoring::apply(const peer::SocketState& state, ScopedFd socket)
   for (const peer::TcpKey& key : state.keys()) TRY(set_tcp_key(socket.get(), key));
   for (const peer::Membership& membership : state.memberships()) TRY(join_group(socket.get(), membership));
   if (!state.unread().empty()) {
-    ScopedFd copy(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
-    if (!copy) return fail_errno("F_DUPFD_CLOEXEC");
+    TRY_ASSIGN(ScopedFd copy, copy_of(socket));
     unread_.emplace_back(std::move(copy), state);
+  }
+  if (state.has_urgent()) {
+    TRY_ASSIGN(ScopedFd copy, copy_of(socket));
+    urgent_.push_back({std::move(copy), state.urgent(), name_of(state)});
   }
   if (!state.memberships().empty())
     members_.push_back({std::move(socket), {state.memberships().begin(), state.memberships().end()}});

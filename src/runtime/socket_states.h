@@ -1,7 +1,6 @@
-// What CRIU does not carry of sockets (socket_options.h, multicast_groups.h, tcp_keys.h,
-// unread_datagrams.h), of a whole container. Sockets
-// are reached by copies of the descriptors that processes have for them; those that only wait in other sockets, on
-// their way to a process, are not reached, but counted.
+// What CRIU does not carry of sockets (socket_options.h, multicast_groups.h, tcp_keys.h, urgent_data.h,
+// unread_datagrams.h), of a whole container. Sockets are reached by copies of the descriptors that processes have for
+// them; those that only wait in other sockets, on their way to a process, are not reached, but counted.
 #pragma once
 
 #include <sys/types.h>
@@ -25,9 +24,9 @@ inline constexpr int kSocketStatesMax = 1 << 18;
 Result<peer::SocketStates> read_socket_states(const std::vector<pid_t>& processes, int netns_fd,
                                               const peer::NetworkState& network);
 
-// On the source, when CRIU has dumped the sockets: while it reads what waits in one, that has a peek offset of CRIU's
-// (SO_PEEK_OFF), which may have been read into STATES.
-void read_peek_offsets_again(const std::vector<pid_t>& processes, peer::SocketStates& states);
+// On the source, when CRIU has dumped the sockets, what could not be read into STATES while it did: urgent data, since
+// connections have to be in repair mode for it, and the peek offsets (SO_PEEK_OFF), which may have been CRIU's own.
+Result<> complete_socket_states(const std::vector<pid_t>& processes, peer::SocketStates& states);
 
 // Among CRIU's images in DIRECTORY, with which it travels; not if there is nothing to be told.
 Result<> write_socket_states(const peer::SocketStates& states, const std::filesystem::path& directory);
@@ -45,6 +44,13 @@ class SocketRestoring {
 
   // To be delivered by the caller, and then cleared: a socket has more room until then.
   std::vector<UnreadDatagrams>& unread() { return unread_; }
+  // The same.
+  struct Urgent {
+    ScopedFd socket;
+    peer::UrgentData data;
+    std::string name;  // of the socket, for people
+  };
+  std::vector<Urgent>& urgent() { return urgent_; }
 
   // When the container's links are on their LANs: tells these of its multicast groups, of which they know at another
   // port. Before the processes run: until then their sockets are open here as well.
@@ -62,6 +68,7 @@ class SocketRestoring {
 
   std::vector<Member> members_;
   std::vector<UnreadDatagrams> unread_;
+  std::vector<Urgent> urgent_;
   std::vector<std::string> notes_;
 };
 

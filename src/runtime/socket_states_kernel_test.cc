@@ -138,7 +138,7 @@ TEST_F(SocketStatesTest, APeekOffsetOfCriusIsNotCarried) {
   EXPECT_EQ(offset_of(passing), 0);
   set(passing, SOL_SOCKET, SO_PEEK_OFF, -1);
   set(own, SOL_SOCKET, SO_PEEK_OFF, 5);
-  read_peek_offsets_again({getpid()}, states);
+  must(complete_socket_states({getpid()}, states));
   EXPECT_EQ(offset_of(passing), -1);
   EXPECT_EQ(offset_of(own), 5);
 }

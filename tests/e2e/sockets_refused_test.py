@@ -32,8 +32,9 @@ def waiting_unix_connections(home, _):
 def urgent_data(home, away):
     ours, theirs = Scene(None, home, away, 7210).connection()
     theirs.send(b"!", socket.MSG_OOB)
-    assert ours.poll(select.POLLPRI, 5000)
-    return "urgent data", lambda: ours.receive(1, socket.MSG_OOB)
+    theirs.shutdown(socket.SHUT_WR)
+    assert ours.poll(select.POLLPRI, 5000) and ours.poll(select.POLLRDHUP, 5000)
+    return "urgent data that was not read, from a peer that has closed", lambda: ours.receive(1, socket.MSG_OOB)
 
 
 def corked_datagrams(home, _):
