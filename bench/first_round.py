@@ -1,7 +1,8 @@
 """How fast the first round is, against two bounds measured in the same run: what the link carries (iperf3 with as many
 connections) and how fast the target gets fresh memory (memset). Over the link of 1 Gbit/s iperf3 takes as long as the round:
-with BBR, where that is the machine's congestion control, TCP sends next to nothing for 0.2 s in each 10 s, to learn the delay.
-So it is measured once more with Reno, which every kernel has, by agent.data_congestion_control."""
+with BBR, where that is the machine's congestion control, TCP sends next to nothing for 0.2 s in each 10 s, to learn the delay,
+and what holds up a processor costs more. So it is measured once more with CUBIC, Linux's own, by
+agent.data_congestion_control."""
 
 from tests.support import table
 from tests.support.agent_setup import configured_everywhere
@@ -12,10 +13,10 @@ TITLE = "first round of 2 GiB"
 SIZE = 2 * GIB
 STREAMS = 1
 SHAPED = 1e9 / 8  # bytes per second
-GBIT, RENO = "1 Gbit/s", "1 Gbit/s, Reno"
+GBIT, CUBIC = "1 Gbit/s", "1 Gbit/s, CUBIC"
 IPERF_S = 3
 PLAIN = ("data_listen", "data_encryption = false\ndata_listen")
-BY_RENO = ("data_listen", 'data_congestion_control = "reno"\ndata_listen')
+BY_CUBIC = ("data_listen", 'data_congestion_control = "cubic"\ndata_listen')
 
 
 def run(lab, options):
@@ -25,8 +26,8 @@ def run(lab, options):
         lab.link("node2", "--rate", "1gbit")
         try:
             result[GBIT] = series(lab, options, GBIT, options.repeat, SHAPED)
-            with configured_everywhere(lab, BY_RENO):
-                result[RENO] = series(lab, options, RENO, options.repeat, SHAPED, "reno")
+            with configured_everywhere(lab, BY_CUBIC):
+                result[CUBIC] = series(lab, options, CUBIC, options.repeat, SHAPED, "cubic")
         finally:
             lab.link("node2", "--rate", "off")
     result["TLS"] = series(lab, options, "TLS", options.repeat)
@@ -40,9 +41,12 @@ def series(lab, options, name, repeat, link_rate=None, congestion_control=None):
     rates, iperfs, touches = [], [], []
     for number in range(1, repeat + 1):
         target = "node2" if container.node == "node1" else "node1"
-        iperfs.append(iperf_rate(lab, container.node, target, STREAMS, iperf_s, congestion_control))
         touches.append(first_touch_rate(lab, target, SIZE))
-        warm_free_memory(lab, target, 2 * SIZE)
+        iperfs.append(iperf_rate(lab, container.node, target, STREAMS, iperf_s, congestion_control))
+        # A virtual machine that gives free memory back to its host (free page reporting) stands still for moments while it
+        # does, and the next two seconds or more: that would be in the whole of a slow round, which needs no fast memory.
+        if not link_rate:
+            warm_free_memory(lab, target, 2 * SIZE)
         moved = move(lab, container, "hybrid", "--streams", str(STREAMS), "--compress", "none")
         first = moved.report["rounds"][0]
         rates.append(first["bytes"] * 1000 / first["ms"])
@@ -57,7 +61,7 @@ def series(lab, options, name, repeat, link_rate=None, congestion_control=None):
 
 def show(result):
     of_link = "0.95 of the link's rate"
-    least = {"plain": "0.80", GBIT: of_link, RENO: of_link, "TLS": "(reported)"}
+    least = {"plain": "0.80", GBIT: of_link, CUBIC: of_link, "TLS": "(reported)"}
     rows = [[name, *(f"{found[key] / 1e6:,.0f} MB/s" for key in ("rate", "iperf", "first_touch")),
              f"{found['ratio']:.2f}", least[name]] for name, found in result.items()]
     return table.render(rows, ["", "first round", "iperf3", "fresh memory", "ratio to the lower", "at least"])
