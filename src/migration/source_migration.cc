@@ -23,8 +23,6 @@
 #include "runtime/criu_log.h"
 #include "runtime/interrupted_calls.h"
 #include "runtime/lens_files.h"
-#include "runtime/socket_locks.h"
-#include "runtime/socket_states.h"
 #include "runtime/streams.h"
 #include "runtime/tcp_repair.h"
 #include "wire/hello.h"
@@ -36,9 +34,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A rollback must not wait for a hung CRIU for ever: the container stands still meanwhile.
 // For the frozen container's sockets to send what their windows allow: 1.5 MB at 1 Gbit/s.
 constexpr auto kSilentWithin = 12ms;
+// A rollback must not wait for a hung CRIU for ever: the container stands still meanwhile.
 constexpr auto kRunCEndsWithin = 20s;
 // After the commit CRIU frees the container's memory before runC ends: 25 ms/GB, so this is over a terabyte's.
 constexpr auto kSourceEndsWithin = 60s;
@@ -268,9 +266,7 @@ Step<> SourceMigration::prepare_here() {
   if (!hold) return failed_here("prepare", std::move(hold.error()));
   hold_.emplace(std::move(*hold));
   for (const std::string& note : hold_->notes()) report_.add_notes(note);
-  if (auto watch = network::TcpWatch::open(netns->get())) tcp_watch_.emplace(std::move(*watch));
-  if (auto reader = network::RememberedReader::open(facts_.ports, request_.id))
-    remembered_reader_.emplace(std::move(*reader));
+  sockets_.prepare(netns->get(), facts_.ports, request_.id);
   auto mute = network::LoopbackMute::prepare(netns->get());
   if (!mute) return failed_here("prepare", std::move(mute.error()));
   loopback_mute_.emplace(std::move(*mute));
@@ -442,20 +438,10 @@ Step<> SourceMigration::check_criu() {
 
 // --- Rounds: memory goes while the container runs ---------------------------------------------------------
 
-// Without locks on sockets, the lens answers for them. One that comes later is found beside the dump.
 Result<> SourceMigration::look_for_socket_locks() {
   if (!memory_) return {};
   TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(facts_.container.freezer_cgroup));
-  TRY_ASSIGN(const bool locked, have_locked_sockets(processes));
-  if (locked) return {};
-  sockets_were_unlocked_ = true;
-  return write_lens_unlocked_sockets(work_->path() / "lens");
-}
-
-Result<> SourceMigration::check_socket_locks(const std::vector<pid_t>& processes) {
-  if (!sockets_were_unlocked_) return {};
-  TRY_ASSIGN(const bool locked, have_locked_sockets(processes));
-  return locked ? fail("it locked a socket (flock) just before it was frozen; try again") : Result<>();
+  return sockets_.look_for_locks(processes, work_->path() / "lens");
 }
 
 Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
@@ -489,7 +475,7 @@ Step<> SourceMigration::freeze() {
   switching_over_ = true;
   frozen_at_ = Clock::now();
   if (auto noted = journal_->note(CommitState::kFrozen); !noted) return failed_here("freeze", std::move(noted.error()));
-  auto frozen = freeze_quietly(*freezer_, *hold_, tcp_watch_ ? &*tcp_watch_ : nullptr);
+  auto frozen = freeze_quietly(*freezer_, *hold_, sockets_.watch());
   if (!frozen) return failed_here("freeze", std::move(frozen.error()));
   frozen_at_ = frozen->frozen_at;
   for (auto& note : frozen->notes) report_.add_notes(std::move(note));
@@ -535,11 +521,8 @@ Step<> SourceMigration::dump_and_transfer() {
     return failed_here("dump", std::move(now.error()));
   const auto processes = proc::processes_in_cgroup(facts_.container.freezer_cgroup);
   if (!processes) return failed_here("dump", processes.error());
-  auto sockets = std::async(std::launch::async, [this, &netns, &processes]() -> Result<peer::SocketStates> {
-    TRY_ASSIGN(auto states, read_socket_states(*processes, netns->get(), facts_.network));
-    read_remembered(netns->get());
-    TRY(check_socket_locks(*processes));
-    return states;
+  auto sockets = std::async(std::launch::async, [this, &netns, &processes] {
+    return sockets_.read(*processes, netns->get(), facts_.network, [this] { return leave_bridge(); });
   });
   auto streams = find_streams(facts_.container.pid, facts_.spec.terminal);
   if (streams) facts_.streams = std::move(*streams);
@@ -552,25 +535,14 @@ Step<> SourceMigration::dump_and_transfer() {
   if (auto frozen = freezer_->freeze(in(10s)); !frozen) return failed_here("dump", std::move(frozen.error()));
   auto states = sockets.get();
   if (!states) return failed_here("dump", std::move(states.error()));
-  if (auto completed = complete_socket_states(*processes, *states); !completed)
-    return failed_here("dump", std::move(completed.error()));
-  if (auto written = write_socket_states(*states, work_->path() / "images"); !written)
-    return failed_here("dump", std::move(written.error()));
+  if (auto added = SourceSockets::add_to_images(*processes, std::move(*states), work_->path() / "images"); !added)
+    return failed_here("dump", std::move(added.error()));
   if (auto repeated = repeat_interrupted_calls(work_->path() / "images"); !repeated)
     return failed_here("dump", std::move(repeated.error()));
-  if (remembered_.forgotten > 0) report_.add_notes(network::note_of_forgotten(remembered_.forgotten));
+  if (const size_t forgotten = sockets_.remembered().forgotten; forgotten > 0)
+    report_.add_notes(network::note_of_forgotten(forgotten));
   sending_->dump_is_complete();
   return check_criu();
-}
-
-// What only the kernel has of connections.
-void SourceMigration::read_remembered(int netns_fd) {
-  if (!tcp_watch_) return;
-  const auto list = tcp_watch_->remembered();
-  if (!list || list->empty() || !leave_bridge()) return;  // why it does not is found out by others
-  remembered_.forgotten = list->size();
-  if (!remembered_reader_) return;
-  if (auto read = remembered_reader_->read(netns_fd, *list, facts_.network)) remembered_ = std::move(*read);
 }
 
 Step<> SourceMigration::restore_there() {
@@ -580,7 +552,8 @@ Step<> SourceMigration::restore_there() {
   *switch_over.mutable_network() = facts_.network;
   switch_over.mutable_network()->clear_sysctls();
   for (const peer::Stream& stream : facts_.streams) *switch_over.add_streams() = stream;
-  switch_over.mutable_remembered()->Assign(remembered_.known.begin(), remembered_.known.end());
+  const auto& remembered = sockets_.remembered().known;
+  switch_over.mutable_remembered()->Assign(remembered.begin(), remembered.end());
   switch_over.set_await_pages(memory_ && memory_->awaits_pages());
   size_t huge_runs = 0;
   if (memory_)

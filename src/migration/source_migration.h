@@ -30,11 +30,10 @@
 #include "migration/progress.h"
 #include "migration/source_facts.h"
 #include "migration/source_memory.h"
+#include "migration/source_sockets.h"
 #include "network/detachment.h"
 #include "network/frame_hold.h"
 #include "network/loopback_mute.h"
-#include "network/remembered_connections.h"
-#include "network/tcp_moment.h"
 #include "runtime/criu_bridge.h"
 #include "runtime/socket_dump_watch.h"
 #include "tracee/attacher.h"
@@ -84,9 +83,7 @@ class SourceMigration {
   Step<> freeze();
   Result<> leave_bridge();
   Result<> look_for_socket_locks();
-  Result<> check_socket_locks(const std::vector<pid_t>& processes);
   Result<> watch_socket_dump();
-  void read_remembered(int netns_fd);
   Step<> dump_and_transfer();
   Step<> restore_there();
   void note_shared_memory(const ImageSending::Memory& memory);
@@ -149,10 +146,8 @@ class SourceMigration {
   std::unique_ptr<Attacher> attacher_;  // to the freeze; none if there are no rounds
   std::optional<network::PortDetachment> detachment_;
   std::optional<network::FrameHold> hold_;
-  std::vector<BoundThread> bound_threads_;      // at the freeze
-  std::optional<network::TcpWatch> tcp_watch_;  // none: this kernel does not tell
-  std::optional<network::RememberedReader> remembered_reader_;
-  network::RememberedReader::Read remembered_;
+  std::vector<BoundThread> bound_threads_;  // at the freeze
+  SourceSockets sockets_;
   std::optional<network::LoopbackMute> loopback_mute_;
   std::unique_ptr<CriuBridge> bridge_;  // set under the mutex: cancel() may come at any time
   std::optional<Subprocess> checkpoint_;
@@ -165,7 +160,6 @@ class SourceMigration {
   Clock::time_point frozen_at_;
   std::atomic<bool> switching_over_ = false;  // frozen, or about to be
   std::future<void> silence_;                 // of what the container sends, once it is frozen
-  bool sockets_were_unlocked_ = false;        // before the freeze
   std::unique_ptr<SocketDumpWatch> socket_dump_;
   std::once_flag left_bridge_once_;
   Result<> left_bridge_;

@@ -23,15 +23,11 @@
 #include "migration/target_links.h"
 #include "migration/target_record.h"
 #include "network/announce.h"
-#include "network/datagram_delivery.h"
 #include "network/frame_delivery.h"
-#include "network/remembered_connections.h"
-#include "network/urgent_delivery.h"
 #include "runtime/connection_images.h"
 #include "runtime/criu_log.h"
 #include "runtime/lens_files.h"
 #include "runtime/tcp_repair.h"
-#include "runtime/urgent_data.h"
 #include "transport/data_listener.h"
 #include "wire/protocol.h"
 
@@ -427,13 +423,14 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   bridge_->release(CriuPoint::kRequest);
   // CRIU makes namespaces and mounts while memory still arrives, and this namespace becomes what it was at the freeze.
   if (auto updated = update_network(switch_over.network()); !updated) return failed("restore", updated.error());
-  if (auto made = make_remembered(switch_over); !made) return failed("restore", made.error());
+  if (auto made = sockets_.make_remembered(switch_over.remembered(), *network_); !made)
+    return failed("restore", made.error());
   auto ready = bridge_->await(CriuPoint::kNamespacesReady, Clock::now() + host_.step_timeout);
   if (!ready && !receiving_->failed()) return std::unexpected(criu_error("restore", ready.error()));
   auto received = receiving_->finish();
   if (auto gone = bridge_->failure()) return std::unexpected(criu_error("restore", Error(*gone)));
   if (!received) return failed("transfer", received.error());
-  if (auto loaded = load_sockets(); !loaded) return failed("restore", loaded.error());
+  if (auto loaded = sockets_.load(directory() / "images"); !loaded) return failed("restore", loaded.error());
 
   peer::TargetMessage message;
   peer::SwitchOverReply& reply = *message.mutable_switch_over();
@@ -445,7 +442,7 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::try_restore(const p
   if (!restored && memory_ && memory_->failure()) return failed("transfer", *memory_->failure());
   if (!restored) return std::unexpected(criu_error("restore", restored.error()));
   privileged_.reset();  // nothing of the container has run yet
-  if (auto whole = restore_socket_states(); !whole) return failed("restore", whole.error());
+  if (auto whole = restore_sockets(); !whole) return failed("restore", whole.error());
   if (files_) {
     if (auto here = files_->await_content(Clock::now() + host_.step_timeout); !here)
       return failed("transfer", here.error());
@@ -470,55 +467,11 @@ Result<> TargetMigration::check_objects() const {
   return {};
 }
 
-// Before CRIU reads their images.
-Result<> TargetMigration::load_sockets() {
-  TRY_ASSIGN(socket_states_, load_socket_states(directory() / "images"));
-  return end_images_at_marks(directory() / "images", socket_states_);
-}
-
-// What CRIU leaves out of sockets.
-Result<> TargetMigration::restore_socket_states() {
-  if (socket_states_.ByteSizeLong() == 0) return {};
+Result<> TargetMigration::restore_sockets() {
+  if (!sockets_.has_states()) return {};
   TRY(find_tasks());
   TRY_ASSIGN(const auto processes, proc::processes_in_cgroup(cgroup_));
-  TRY_ASSIGN(auto sockets, SocketRestoring::apply(socket_states_, processes));
-  socket_states_.Clear();
-  sockets_.emplace(std::move(sockets));
-  TRY(deliver_urgent());
-  return deliver_unread();
-}
-
-Result<> TargetMigration::deliver_urgent() {
-  network::LoopbackSender inside(network_->netns_fd());
-  for (const SocketRestoring::Urgent& urgent : sockets_->urgent())
-    TRY_DOING(urgent.name, network::deliver_urgent(urgent.socket.get(), urgent.data, inside));
-  sockets_->urgent().clear();
-  return {};
-}
-
-// Before any frame of the downtime. They are gone with the container if it does not stay here.
-Result<> TargetMigration::deliver_unread() {
-  network::DatagramDelivery delivery(*network_, network_state_, *frame_sender_);
-  for (const UnreadDatagrams& unread : sockets_->unread()) {
-    // What was sent to a group has come already, if it was another member's too.
-    for (const peer::Datagram* datagram : unread.missing()) TRY(delivery.deliver(*datagram, unread.port()));
-    if (const auto lost = unread.await(); !lost.empty())
-      notes_.push_back(fmt::format("{} datagrams that were not read at port {} are lost", lost.size(), unread.port()));
-  }
-  sockets_->unread().clear();
-  return {};
-}
-
-// Before CRIU has sockets there.
-Result<> TargetMigration::make_remembered(const peer::SwitchOver& switch_over) {
-  if (switch_over.remembered().empty()) return {};
-  if (switch_over.remembered_size() > network::kRememberedMax) return fail("too many remembered connections");
-  for (const peer::RememberedConnection& connection : switch_over.remembered())
-    TRY(network::check_remembered(connection));
-  TRY_ASSIGN(const size_t refused,
-             network::make_remembered(*network_, {switch_over.remembered().begin(), switch_over.remembered().end()}));
-  if (refused > 0) notes_.push_back(network::note_of_forgotten(refused));
-  return {};
+  return sockets_.restore(processes, *network_, network_state_, *frame_sender_);
 }
 
 // CRIU may itself wait for a page, which does not come any more when the memory has failed.
@@ -602,7 +555,8 @@ TargetMigration::Phase<peer::TargetMessage> TargetMigration::commit(const peer::
   // Restored sockets send at once, and know no round-trip time: what is lost then is sent again only a second later.
   const Stopwatch attach_watch;
   auto attached = attach_network();
-  announce_groups();
+  sockets_.announce_groups();
+  for (std::string& note : sockets_.take_notes()) notes_.push_back(std::move(note));
   hook_ = start_hook(host_.hooks, attached_facts());
   bridge_->release(CriuPoint::kNetworkUnlock);
   auto alive = bridge_->await(CriuPoint::kPreResume, Clock::now() + kResumesWithin);
@@ -672,14 +626,6 @@ HookFacts TargetMigration::attached_facts() const {
   facts.other = hello_.node();
   facts.netns = *spec_.netns_path;
   return facts;
-}
-
-// Lets go of the sockets.
-void TargetMigration::announce_groups() {
-  if (!sockets_) return;
-  sockets_->announce_groups();
-  for (const std::string& note : sockets_->notes()) notes_.push_back(note);
-  sockets_.reset();
 }
 
 Result<> TargetMigration::attach_network() {
@@ -829,7 +775,7 @@ void TargetMigration::abort(const std::string& reason) {
   if (receiving_) receiving_->cancel();
   if (memory_) memory_->cancel();
   if (files_) files_->cancel();
-  sockets_.reset();
+  sockets_.let_go();
   undo_.roll_back();
   stop_what_arrives();
   cni_.clear();

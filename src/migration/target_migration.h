@@ -25,6 +25,7 @@
 #include "migration/image_channel.h"
 #include "migration/journal.h"
 #include "migration/target_pager.h"
+#include "migration/target_sockets.h"
 #include "network/announce.h"
 #include "network/frame_delivery.h"
 #include "network/recreate.h"
@@ -33,7 +34,6 @@
 #include "runtime/object_door.h"
 #include "runtime/oci_spec.h"
 #include "runtime/privileged_service.h"
-#include "runtime/socket_states.h"
 #include "runtime/streams.h"
 #include "wire/preamble.h"
 
@@ -115,12 +115,7 @@ class TargetMigration {
   Result<> await_restored();
   Result<> check_objects() const;
   Result<> end_repair();
-  Result<> load_sockets();
-  Result<> restore_socket_states();
-  Result<> deliver_urgent();
-  Result<> deliver_unread();
-  void announce_groups();
-  Result<> make_remembered(const peer::SwitchOver& switch_over);
+  Result<> restore_sockets();
   Result<> take_huge_pages(const peer::SwitchOver& switch_over);
   void restore_huge_pages();
   bool bundle_is_ours() const;
@@ -164,8 +159,7 @@ class TargetMigration {
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
   bool preloads_ = false;                      // restore_library() into CRIU
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
-  peer::SocketStates socket_states_;           // until they are restored
-  std::optional<SocketRestoring> sockets_;     // until they may be used
+  TargetSockets sockets_;
   std::optional<JournalRecord> journal_;
   UndoList undo_;
   std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy

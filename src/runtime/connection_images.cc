@@ -10,6 +10,7 @@ namespace godwit {
 namespace {
 
 constexpr size_t kPackBytesMax = size_t{4} << 30;
+constexpr mode_t kImageMode = 0644;  // in a user namespace, whoever restores sockets is not the host's root
 
 }  // namespace
 
@@ -43,7 +44,7 @@ Result<> unpack_connections(const std::filesystem::path& images, const std::func
     const godwit_pack::Record& record = records.get()[i];
     const auto image = std::string_view(pack).substr(record.offset, record.length);
     if (wanted(record.id)) {
-      TRY(write_file(images / connection_image_name(record.id), image));
+      TRY(write_file(images / connection_image_name(record.id), image, kImageMode));
     } else {
       rest.append(std::string_view(pack).substr(record.offset - godwit_pack::kRecordHeaderBytes,
                                                 godwit_pack::kRecordHeaderBytes + record.length));

@@ -65,7 +65,7 @@ class Reading {
     const bool internet = is_internet(*kind);
     if (internet && kind->type != SOCK_STREAM) read_groups(socket, state);
     if (const auto listed = listed_.find(file.st_ino); listed != listed_.end())
-      add_listed(socket, file.st_ino, listed->second, state);
+      add_listed(socket, *kind, file.st_ino, listed->second, state);
     if (internet && kind->type == SOCK_DGRAM && is_udp(kind->protocol)) {
       TRY_ASSIGN(const bool all, peek_datagrams(socket, unread_, state));
       states.set_datagrams_left_behind(states.datagrams_left_behind() || !all);
@@ -91,9 +91,10 @@ class Reading {
     if (const auto info = proc::fd_info(pid, descriptor)) states.set_in_flight(states.in_flight() + info->in_flight);
   }
 
-  static void add_listed(int socket, ino_t inode, const ListedTcp& listed, peer::SocketState& state) {
+  static void add_listed(int socket, const SocketKind& kind, ino_t inode, const ListedTcp& listed,
+                         peer::SocketState& state) {
     state.mutable_keys()->Assign(listed.keys.begin(), listed.keys.end());
-    if (!has_urgent_mark(socket, listed.received)) return;
+    if (!kind.connection || !has_urgent_mark(socket, listed.received)) return;
     state.mutable_urgent()->set_inode(inode);
     state.mutable_urgent()->set_received(listed.received);
   }

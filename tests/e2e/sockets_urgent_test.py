@@ -132,6 +132,16 @@ def never_looked_at(scene):
     assert received(home, 5) == b"after"
 
 
+def of_a_program_that_gets_a_signal(scene):
+    """It gets one more, as it is restored."""
+    home, away = scene.connection()
+    home.own()
+    arrive(home, away, b"", b"after")
+    yield
+    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, 5) == b"after"
+    goes_on(home, away)
+
+
 def in_line(scene):
     home, away = scene.connection()
     home.set(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
@@ -173,7 +183,7 @@ def to_itself(scene):
 
 
 ANYWHERE = [alone, over_ipv6, mapped_address, before_other_data, behind_other_data, taken_at_the_mark, never_looked_at,
-            in_line, closed_by_the_container, with_something_to_send, to_itself]
+            of_a_program_that_gets_a_signal, in_line, closed_by_the_container, with_something_to_send, to_itself]
 BEHIND_OTHER_DATA = [in_the_middle, taken_before_the_stream_comes_to_it]  # from Linux 6.9 on
 
 

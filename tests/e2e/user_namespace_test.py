@@ -16,6 +16,7 @@ from tests.support.migration import begin, migrate
 from tests.support.paths import BUILD
 
 from . import sockets_tcp_test as tcp
+from . import sockets_urgent_test as urgent
 from .conftest import assert_runs_on
 
 MIB = 1 << 20
@@ -149,5 +150,5 @@ def test_tcp_sockets_are_restored_without_rights_over_the_network(lab, keep):
     """Repair mode, queues and finished directions: what CRIU needs rights for that the container's root has not."""
     zoo = keep(start_zoo(lab, edit_more=user_namespace.edit))
     exhibits = [tcp.full_queues, tcp.half_closed_by_the_client, tcp.half_closed_by_the_container, tcp.closing,
-                tcp.last_acknowledgement, tcp.mapped_address]
+                tcp.last_acknowledgement, tcp.mapped_address, urgent.before_other_data]
     assert failures_of_moving(lab, zoo, exhibits, ["node2", "node1"]) == {}

@@ -129,6 +129,10 @@ class RemoteSocket:
     def shutdown(self, how):
         self._number("shutdown", how)
 
+    def own(self):
+        """Its program gets SIGURG and SIGIO."""
+        self._number("own")
+
     def close(self):
         self._number("close")
 

@@ -239,6 +239,7 @@ const std::map<std::string, Command>& commands() {
          const int fd = w.fd(), level = w.fd(), option = w.fd();
          return get_option(fd, level, option, w.bytes());
        }},
+      {"own", [](Words& w) { return done(fcntl(w.fd(), F_SETOWN, getpid())); }},
       {"name", [](Words& w) { return name_of(w.fd(), getsockname); }},
       {"peer", [](Words& w) { return name_of(w.fd(), getpeername); }},
       {"ask",
