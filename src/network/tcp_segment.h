@@ -23,7 +23,7 @@ struct TcpSegment {
   uint8_t flags = 0;  // TH_ACK, …
   uint16_t window = 0;
   std::optional<TcpTimestamps> timestamps = {};
-  std::string data;
+  std::string data = {};
 };
 
 // Its urgent pointer, to which TH_URG may point, is 0: the first byte of data.

@@ -3,7 +3,6 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/poll.h"
 #include "network/tcp_segment.h"
 
 namespace godwit::network {
@@ -101,11 +101,6 @@ Result<> await_received(int socket, uint32_t end) {
   }
 }
 
-bool is_waiting(int socket) {
-  pollfd asked{.fd = socket, .events = POLLPRI, .revents = 0};
-  return ::poll(&asked, 1, 0) > 0 && (asked.revents & POLLPRI) != 0;
-}
-
 }  // namespace
 
 Result<> deliver_urgent(int socket, const peer::UrgentData& urgent, LoopbackSender& inside) {
@@ -120,7 +115,7 @@ Result<> deliver_urgent(int socket, const peer::UrgentData& urgent, LoopbackSend
   }
   TRY(await_received(socket, segment.sequence));
   TRY(grant_again(socket, before));
-  if (!is_waiting(socket)) return fail("a connection does not know its data as urgent");
+  if (!is_ready(socket, POLLPRI)) return fail("a connection does not know its data as urgent");
   char taken = 0;
   if (urgent.taken() && ::recv(socket, &taken, 1, MSG_OOB) != 1) return fail_errno("taking urgent data");
   return {};

@@ -4,17 +4,14 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string>
 
-#include "base/file.h"
+#include "runtime/message_image.h"
 
 namespace godwit {
 
 namespace {
 
-// Two magic numbers, of images and of this kind, then the message's length and the message.
-constexpr size_t kMagicBytes = 8, kLengthBytes = 4;
 constexpr size_t kImageBytesMax = size_t{16} << 20;
 
 constexpr uint64_t kInterrupted = static_cast<uint64_t>(-EINTR);
@@ -48,25 +45,16 @@ bool has_signals_to_come(const criu::Task& task) {
 }
 
 Result<> repeat_interrupted_call(const std::filesystem::path& image) {
-  TRY_ASSIGN(std::string bytes, read_file(image, kImageBytesMax));
-  uint32_t length = 0;
-  const size_t begin = kMagicBytes + kLengthBytes;
-  if (bytes.size() >= begin) std::memcpy(&length, bytes.data() + kMagicBytes, sizeof length);
   criu::Task task;
-  if (bytes.size() < begin || length != bytes.size() - begin ||
-      !task.ParseFromArray(bytes.data() + begin, static_cast<int>(length)))
-    return fail(image.filename().string() + " is not as CRIU writes it");
+  TRY_ASSIGN(const MessageImage read, MessageImage::read(image, kImageBytesMax, task));
+  if (!read.data.empty()) return fail(image.filename().string() + " is not as CRIU writes it");
   const auto call = call_to_repeat(task.x86().registers());
   if (!call || has_signals_to_come(task)) return {};
 
   criu::Registers& registers = *task.mutable_x86()->mutable_registers();
   registers.set_ax(*call);
   registers.set_ip(registers.ip() - kSyscallBytes);
-  const std::string message = task.SerializePartialAsString();
-  length = static_cast<uint32_t>(message.size());
-  bytes.resize(kMagicBytes);
-  bytes.append(reinterpret_cast<const char*>(&length), sizeof length).append(message);
-  return write_file(image, bytes);
+  return read.write(task);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/poll.h"
 #include "runtime/int_option.h"
 #include "runtime/urgent_data.h"
 
@@ -34,11 +34,6 @@ constexpr int kNetlinkGroupsMax = 32;  // that CRIU carries
 
 constexpr auto kLookAgainAfter = 10ms;
 constexpr int kLooks = 50;  // half a second: a program that is awake had its turn
-
-bool is_ready(int socket, short events) {
-  pollfd asked{.fd = socket, .events = events, .revents = 0};
-  return ::poll(&asked, 1, 0) > 0 && (asked.revents & events) != 0;
-}
 
 // Whether IT_IS stays so while a program that is awake would have changed it.
 bool lasts(const std::function<bool()>& it_is) {

@@ -1,7 +1,6 @@
 #include "runtime/unread_datagrams.h"
 
 #include <netinet/in.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -14,7 +13,9 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/poll.h"
 #include "runtime/int_option.h"
+#include "runtime/scoped_option.h"
 
 namespace godwit {
 
@@ -26,34 +27,6 @@ constexpr int kRoomForAll = 1 << 29;  // the kernel doubles it
 // Those that come by a veth may be taken in by another processor.
 constexpr auto kArrivesWithin = std::chrono::milliseconds(100);
 constexpr int kUdpGro = 104;  // linux/udp.h: several datagrams of one sender, of this size, the last one perhaps less
-
-bool has_unread(int socket) {
-  pollfd asked{.fd = socket, .events = POLLIN, .revents = 0};
-  return ::poll(&asked, 1, 0) > 0 && (asked.revents & POLLIN) != 0;
-}
-
-// While it lives, MSG_PEEK goes from one datagram to the next.
-class ScopedPeeking {
- public:
-  static Result<ScopedPeeking> begin(int socket) {
-    int before = -1;
-    socklen_t length = sizeof before;
-    if (::getsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &before, &length) != 0) return fail_errno("SO_PEEK_OFF");
-    const int start = 0;
-    if (::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof start) != 0) return fail_errno("SO_PEEK_OFF");
-    return ScopedPeeking(socket, before);
-  }
-  ScopedPeeking(ScopedPeeking&& other) noexcept : socket_(std::exchange(other.socket_, -1)), before_(other.before_) {}
-  ScopedPeeking& operator=(ScopedPeeking&&) = delete;
-  ~ScopedPeeking() {
-    if (socket_ >= 0) (void)::setsockopt(socket_, SOL_SOCKET, SO_PEEK_OFF, &before_, sizeof before_);
-  }
-
- private:
-  ScopedPeeking(int socket, int before) : socket_(socket), before_(before) {}
-  int socket_;
-  int before_;
-};
 
 std::string bytes_of(const in6_addr& address) {
   const bool v4 = IN6_IS_ADDR_V4MAPPED(&address);
@@ -178,7 +151,7 @@ uint16_t UnreadDatagrams::port() const {
 std::vector<const peer::Datagram*> UnreadDatagrams::missing() const {
   peer::SocketState there;
   UnreadBounds bounds;
-  (void)peek_datagrams(socket_.get(), bounds, there);  // looks no further than has_unread() if there is nothing
+  (void)peek_datagrams(socket_.get(), bounds, there);  // looks no further than POLLIN if there is nothing
   auto at = there.unread().begin();
   std::vector<const peer::Datagram*> missing;
   for (const peer::Datagram& wanted : list_) {
@@ -204,8 +177,9 @@ std::vector<const peer::Datagram*> UnreadDatagrams::await() const {
 }
 
 Result<bool> peek_datagrams(int socket, UnreadBounds& bounds, peer::SocketState& state) {
-  if (!has_unread(socket)) return true;
-  TRY_ASSIGN(const auto peeking, ScopedPeeking::begin(socket));
+  if (!is_ready(socket, POLLIN)) return true;
+  // MSG_PEEK goes from one datagram to the next.
+  TRY_ASSIGN(const auto peeking, ScopedOption::set(socket, SOL_SOCKET, SO_PEEK_OFF, 0));
   const Binding binding = binding_of(socket);
   std::string buffer(kDatagramBytesMax, '\0');
   for (;;) {

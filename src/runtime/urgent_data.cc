@@ -3,52 +3,28 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "base/file.h"
+#include "base/poll.h"
 #include "criu_tcp.pb.h"
 #include "runtime/connection_images.h"
 #include "runtime/int_option.h"
+#include "runtime/message_image.h"
+#include "runtime/scoped_option.h"
 
 namespace godwit {
 
 namespace {
 
-// An int option that is what it was when this goes.
-class ScopedOption {
- public:
-  static Result<ScopedOption> set(int socket, int level, int name, int value) {
-    const auto before = int_option(socket, level, name);
-    if (!before || ::setsockopt(socket, level, name, &value, sizeof value) != 0) return fail_errno("setsockopt");
-    return ScopedOption(socket, level, name, *before);
-  }
-  ScopedOption(ScopedOption&& other) noexcept
-      : socket_(std::exchange(other.socket_, -1)), level_(other.level_), name_(other.name_), before_(other.before_) {}
-  ScopedOption& operator=(ScopedOption&&) = delete;
-  ~ScopedOption() {
-    if (socket_ >= 0) (void)::setsockopt(socket_, level_, name_, &before_, sizeof before_);
-  }
-
- private:
-  ScopedOption(int socket, int level, int name, int before)
-      : socket_(socket), level_(level), name_(name), before_(before) {}
-  int socket_, level_, name_, before_;
-};
-
 bool is_inline(int socket) { return int_option(socket, SOL_SOCKET, SO_OOBINLINE).value_or(0) != 0; }
 
 // The program has not taken the marked byte.
-bool is_waiting(int socket) {
-  pollfd asked{.fd = socket, .events = POLLPRI, .revents = 0};
-  return ::poll(&asked, 1, 0) > 0 && (asked.revents & POLLPRI) != 0;
-}
+bool is_waiting(int socket) { return is_ready(socket, POLLPRI); }
 
 bool is_at_mark(int socket) {
   int at = 0;
@@ -96,12 +72,11 @@ Result<std::string> peek_from_mark(int socket, uint32_t before, uint32_t bytes, 
   return marked + behind;
 }
 
-// As CRIU writes it: two magic numbers, the message's length, the message, what was received and what was sent.
-constexpr size_t kMagicBytes = 8, kLengthBytes = sizeof(uint32_t);
-constexpr size_t kImageBytesMax = size_t{1}
-                                  << 30;  // of queues: net.ipv4.tcp_rmem and tcp_wmem can be a container's own
+// Of queues: net.ipv4.tcp_rmem and tcp_wmem can be a container's own.
+constexpr size_t kImageBytesMax = size_t{1} << 30;
 
-// As if BYTES, the last that came, had not come yet. IN_IMAGE: they are in QUEUES, too.
+// As if BYTES, the last that came, had not come yet. IN_IMAGE: they are in QUEUES, of what was received and then what
+// was sent, too.
 Result<> take_back(uint32_t bytes, bool in_image, criu::TcpConnection& connection, std::string& queues) {
   if (in_image) {
     const uint32_t received = connection.received_bytes();
@@ -117,22 +92,11 @@ Result<> take_back(uint32_t bytes, bool in_image, criu::TcpConnection& connectio
   return {};
 }
 
-Result<> end_image_at_mark(const std::filesystem::path& image, const peer::UrgentData& urgent) {
-  TRY_ASSIGN(const std::string bytes, read_file(image, kImageBytesMax));
-  const size_t begin = kMagicBytes + kLengthBytes;
-  uint32_t length = 0;
-  if (bytes.size() >= begin) std::memcpy(&length, bytes.data() + kMagicBytes, sizeof length);
+Result<> end_image_at_mark(const std::filesystem::path& path, const peer::UrgentData& urgent) {
   criu::TcpConnection connection;
-  if (bytes.size() < begin || length > bytes.size() - begin ||
-      !connection.ParseFromArray(bytes.data() + begin, static_cast<int>(length)))
-    return fail(image.filename().string() + " is not as CRIU writes it");
-  std::string queues = bytes.substr(begin + length);
-  TRY(take_back(static_cast<uint32_t>(urgent.data().size()), urgent.in_image(), connection, queues));
-  const std::string message = connection.SerializePartialAsString();
-  length = static_cast<uint32_t>(message.size());
-  std::string edited = bytes.substr(0, kMagicBytes);
-  edited.append(reinterpret_cast<const char*>(&length), sizeof length).append(message).append(queues);
-  return write_file(image, edited);
+  TRY_ASSIGN(MessageImage image, MessageImage::read(path, kImageBytesMax, connection));
+  TRY(take_back(static_cast<uint32_t>(urgent.data().size()), urgent.in_image(), connection, image.data));
+  return image.write(connection);
 }
 
 // HAS_MORE: than the marked byte, which every kernel shows wherever it lies.

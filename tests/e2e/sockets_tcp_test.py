@@ -35,10 +35,7 @@ def full_queues_over_ipv6(scene):
 
 def mapped_address(scene):
     """A socket of IPv6 with a peer of IPv4."""
-    listener = scene.home.listener("::", scene.port)
-    away = scene.away.connected(V4, scene.port)
-    home = listener.accept()
-    assert home.peer() == inet(f"::ffff:{CLIENT_V4}", away.local_port())
+    listener, home, away = scene.mapped_connection()
     sent = home.fill()
     yield
     assert home.peer() == inet(f"::ffff:{CLIENT_V4}", away.local_port())

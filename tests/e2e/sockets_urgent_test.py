@@ -6,19 +6,19 @@ import socket
 
 import pytest
 
-from tests.support.exhibits import CLIENT_V4, V4, V6, failures_of_moving, failures_of_staying, start_zoo
-from tests.support.socket_zoo import host_zoo, inet
+from tests.support.exhibits import V4, V6, failures_of_moving, failures_of_staying, start_zoo
+from tests.support.socket_zoo import host_zoo
 
 SO_PEEK_OFF = 42
 CLIENT_WAITS_MS = 5000  # longer than a retransmission
 MANY = bytes(range(256)) * 100  # more than one segment over loopback; twice as much fits in a queue
 
 
-def arrive(home, away, before, after, mark=b"!"):
-    """MARK is urgent; all is in the container's queue."""
+def arrive(home, away, before, after):
+    """All of it is in the container's queue, and a byte between them is urgent."""
     if before:
         away.send(before)
-    away.send(mark, socket.MSG_OOB)
+    away.send(b"!", socket.MSG_OOB)
     assert home.poll(select.POLLPRI, CLIENT_WAITS_MS)
     if after:
         away.send(after)
@@ -39,6 +39,10 @@ def received(home, count):
     while len(data) < count and (more := home.receive(count - len(data))):
         data += more
     return data
+
+
+def reads_mark_and(home, after):
+    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, len(after)) == after
 
 
 def goes_on(home, away):
@@ -64,13 +68,10 @@ def over_ipv6(scene):
 
 
 def mapped_address(scene):
-    listener = scene.home.listener("::", scene.port)
-    away = scene.away.connected(V4, scene.port)
-    home = listener.accept()
-    assert home.peer() == inet(f"::ffff:{CLIENT_V4}", away.local_port())
+    _, home, away = scene.mapped_connection()
     arrive(home, away, b"", b"after")
     yield
-    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, 5) == b"after"
+    reads_mark_and(home, b"after")
     goes_on(home, away)
 
 
@@ -78,8 +79,8 @@ def before_other_data(scene):
     home, away = scene.connection()
     arrive(home, away, b"", MANY)
     yield
-    assert home.at_mark() and home.receive(1, socket.MSG_OOB) == b"!"
-    assert received(home, len(MANY)) == MANY
+    assert home.at_mark()
+    reads_mark_and(home, MANY)
     goes_on(home, away)
 
 
@@ -138,7 +139,7 @@ def of_a_program_that_gets_a_signal(scene):
     home.own()
     arrive(home, away, b"", b"after")
     yield
-    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, 5) == b"after"
+    reads_mark_and(home, b"after")
     goes_on(home, away)
 
 
@@ -158,7 +159,7 @@ def closed_by_the_container(scene):
     arrive(home, away, b"", b"after")
     yield
     assert home.tcp_state() == "fin-wait-2"
-    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, 5) == b"after"
+    reads_mark_and(home, b"after")
 
 
 def with_something_to_send(scene):
@@ -168,7 +169,7 @@ def with_something_to_send(scene):
     assert home.unsent() > 0
     arrive(home, away, b"", b"after")
     yield
-    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, 5) == b"after"
+    reads_mark_and(home, b"after")
     assert away.missing(sent) == 0
 
 
@@ -178,7 +179,7 @@ def to_itself(scene):
     home = listener.accept()
     arrive(home, away, b"", b"after")
     yield
-    assert home.receive(1, socket.MSG_OOB) == b"!" and received(home, 5) == b"after"
+    reads_mark_and(home, b"after")
     goes_on(home, away)
 
 

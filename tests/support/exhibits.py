@@ -6,7 +6,7 @@ import dataclasses
 
 from . import container as containers
 from .migration import begin, migrate
-from .socket_zoo import PORT, Zoo, container_zoo, host_zoo
+from .socket_zoo import PORT, Zoo, container_zoo, host_zoo, inet
 
 V4, V6 = "10.99.2.61", "fd00:99::2:61"
 CLIENT_V4, CLIENT_V6 = "10.99.0.2", "fd00:99::2"
@@ -33,6 +33,14 @@ class Scene:
         accepted = listener.accept()
         listener.close()
         return accepted, there
+
+    def mapped_connection(self):
+        """(listener, the container's end, the client's end): a socket of IPv6 with a peer of IPv4."""
+        listener = self.home.listener("::", self.port)
+        away = self.away.connected(V4, self.port)
+        home = listener.accept()
+        assert home.peer() == inet(f"::ffff:{CLIENT_V4}", away.local_port())
+        return listener, home, away
 
 
 def start_zoo(lab, node="node1", name="zoo", address=V4, also=(f"{V6}/64",), edit_more=None):
