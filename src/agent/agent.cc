@@ -19,7 +19,7 @@
 #include "memory/write_tracker.h"
 #include "migration/target_record.h"
 #include "runtime/criu_fitness.h"
-#include "transport/socket.h"
+#include "transport/congestion_control.h"
 #include "wire/protocol.h"
 
 namespace godwit {

@@ -30,7 +30,7 @@ struct Config {
     std::string listen;                   // host:port of the control connections of other agents
     std::string data_listen;              // host:port of the data connections
     bool data_encryption = true;          // false: plain data connections where the peer's says false too
-    std::string data_congestion_control;  // TCP's, of data connections that leave; empty: the host's
+    std::string data_congestion_control;  // TCP's, of data connections that leave: transport/congestion_control.h
     std::string run_dir;                  // images in flight; on a tmpfs (the agent checks at start)
     std::string log_level;                // debug, info, warn, error
   } agent;

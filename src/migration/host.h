@@ -36,7 +36,7 @@ struct Host {
   std::filesystem::path journal;  // directory, on a disk: migration/journal.h
   std::string bridge;             // target: empty means the source's name for it
   bool data_encryption = true;
-  std::string data_congestion_control;                  // source: TCP's, of data connections; empty: the host's
+  std::string data_congestion_control;                  // source, of data connections: transport/congestion_control.h
   control::Tracking tracking = control::TRACKING_AUTO;  // source: for migrations that name none
   uint64_t image_bytes_max = 0;                         // one arriving migration's images
   std::shared_ptr<RateLimit> bandwidth = std::make_shared<RateLimit>(0);  // of all that leaves

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/log.h"  // fmt
+#include "transport/congestion_control.h"
 #include "transport/socket.h"
 #include "wire/preamble.h"
 

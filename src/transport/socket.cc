@@ -100,20 +100,6 @@ Result<> prepare_tcp(int socket, milliseconds dead_after) {
   return set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(dead_after.count()), "TCP_USER_TIMEOUT");
 }
 
-Result<> use_congestion_control(int socket, const std::string& name) {
-  if (name.empty()) return {};
-  if (::setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0)
-    return {};
-  if (errno == ENOENT) return fail(Error("the kernel has no congestion control '" + name + "'", ENOENT));
-  return fail_errno("use congestion control '" + name + "'");
-}
-
-Result<> check_congestion_control(const std::string& name) {
-  const ScopedFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return fail_errno("socket");
-  return use_congestion_control(socket.get(), name);
-}
-
 Result<ScopedFd> connect_tcp(const std::string& address, Deadline deadline, milliseconds dead_after) {
   TRY_ASSIGN(const AddressList list, resolve(address, 0));
   Error last("no address");

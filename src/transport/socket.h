@@ -32,12 +32,6 @@ Result<ScopedFd> listen_tcp(const std::string& address);
 // keepalive probes for an idle link.
 Result<> prepare_tcp(int socket, milliseconds dead_after = PeerTimeouts{}.dead_after);
 
-// What is sent over SOCKET is paced by the kernel's congestion control NAME ("cubic", "bbr", …), whose module is loaded
-// if need be; the empty name leaves the host's. Error code ENOENT if the kernel has none of that name.
-Result<> use_congestion_control(int socket, const std::string& name);
-// The same on a socket that nobody needs: is there one?
-Result<> check_congestion_control(const std::string& name);
-
 // Numeric "10.99.1.1:7411" of either end; "?" if it has none.
 std::string local_address(int socket);
 std::string remote_address(int socket);

@@ -57,29 +57,6 @@ TEST(TcpSocket, ADeadPeerIsNoticedAfterTheTimeThatIsAskedFor) {
   }
 }
 
-TEST(TcpSocket, TheCongestionControlIsTheOneThatIsAskedForOrTheHosts) {
-  TestPort port;
-  ScopedFd client = must(connect_tcp(port.address(), in_ms(5000)));
-  const auto in_use = [&] {
-    char name[16] = {};  // TCP_CA_NAME_MAX
-    socklen_t size = sizeof name;
-    EXPECT_EQ(::getsockopt(client.get(), IPPROTO_TCP, TCP_CONGESTION, name, &size), 0);
-    return std::string(name, strnlen(name, size));
-  };
-  const std::string hosts = in_use();
-  must(use_congestion_control(client.get(), ""));
-  EXPECT_EQ(in_use(), hosts);
-  must(use_congestion_control(client.get(), "reno"));  // part of every kernel
-  EXPECT_EQ(in_use(), "reno");
-
-  must(check_congestion_control(""));
-  must(check_congestion_control("reno"));
-  auto unknown = check_congestion_control("fastest");
-  ASSERT_FALSE(unknown);
-  EXPECT_EQ(unknown.error().code(), ENOENT);
-  EXPECT_EQ(unknown.error().text(), "the kernel has no congestion control 'fastest'");
-}
-
 TEST(TcpSocket, NobodyListeningIsSaidAtOnce) {
   std::string address;
   {

@@ -220,6 +220,15 @@ def test_container_namespace_is_reached_from_the_client():
 
 
 @pytest.mark.usefixtures("one_lab")
+def test_connections_between_nodes_use_cubic_and_stay_in_order():
+    for family, lan in (("-4", "10.99.0.0/16"), ("-6", "fd00:99::/64")):
+        assert "congctl cubic" in lab("exec", "node2", "--", "ip", family, "route", "show", lan).stdout
+    for port in ("node1", "node2", "client"):
+        mask = lab("exec", "lan", "--", "cat", f"/sys/class/net/{port}/queues/rx-0/rps_cpus").stdout
+        assert bin(int(mask.replace(",", ""), 16)).count("1") == min(len(os.sched_getaffinity(0)), 32)
+
+
+@pytest.mark.usefixtures("one_lab")
 def test_uplink_is_cut_mended_and_shaped():
     lab("link", "node1", "--cut")
     assert not reaches("client", "10.99.1.1")

@@ -34,6 +34,18 @@ link set dev br0 up
 BATCH
 }
 
+# A network card keeps the packets of a connection in order. A veth hands each to the processor that sends it, so that a
+# sender who moves to another one overtakes itself: at full speed TCP took that for losses, thousands in each GiB. So what
+# comes into the LAN is spread over the processors by its connection (receive packet steering; the kernel's
+# Documentation/networking/scaling.rst), as far as the first 32.
+keep_connections_in_order() { # PID-OF-LAN PORT
+  local processors
+  processors=$(nproc)
+  # shellcheck disable=SC2016 # for the inner shell
+  nsenter --target "$1" --net --mount bash -c 'printf %x "$2" >"/sys/class/net/$1/queues/rx-0/rps_cpus"' \
+    - "$2" $(((1 << (processors < 32 ? processors : 32)) - 1)) || die "cannot steer what comes from $2"
+}
+
 # Plugs a host into the LAN: a link from DEVICE in the host to a port of the LAN bridge named like the host. A port of
 # a bridge needs no IPv6 address of its own (ADDRGENMODE none).
 plug_into_lan() { # PID-OF-LAN PID HOST DEVICE NUMBER ADDRGENMODE
@@ -46,6 +58,7 @@ BATCH
 link set dev $3 up addrgenmode none
 link set dev $3 master br0
 BATCH
+  keep_connections_in_order "$1" "$3"
   await_link_up "$2" "$4"
 }
 
@@ -60,7 +73,8 @@ BATCH
 }
 
 # A node's bridge has a fixed MAC address: otherwise it takes the lowest of its ports', and the node's address would
-# move whenever a container comes or goes.
+# move whenever a container comes or goes. TCP between nodes uses CUBIC, Linux's default, whatever the machine has been set
+# to, so that measurements of all machines compare; a namespace may not choose one for all of its connections by sysctl.
 make_node_network() { # PID-OF-LAN PID NUMBER
   plug_into_lan "$1" "$2" "node$3" uplink "$3" none
   ip_in "$2" <<BATCH
@@ -68,7 +82,9 @@ link add name br0 address $(printf '02:67:77:00:01:%02x' "$3") type bridge $brid
 link set dev uplink master br0
 link set dev br0 up
 address add $lan_v4.1.$3/16 dev br0
+route replace $lan_v4.0.0/16 dev br0 proto kernel scope link src $lan_v4.1.$3 congctl cubic
 address add ${lan_v6}:1:$3/64 dev br0 nodad
+route replace ${lan_v6}:/64 dev br0 proto kernel metric 256 congctl cubic
 BATCH
 }
 

@@ -1,0 +1,70 @@
+#include "transport/congestion_control.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+
+#include "base/scoped_fd.h"
+
+namespace godwit {
+
+namespace {
+
+using std::chrono::microseconds;
+
+// To learn the delay of an empty link, BBR lets next to nothing through for 0.2 s in each 10 s (ProbeRTT; ACM Queue
+// 14:5, 2016). That is a fiftieth of a nearby link's rate, and may fall into a freeze, where it is several times the
+// downtime.
+constexpr const char* kPausing = "bbr";
+constexpr const char* kSteady = "cubic";
+
+// What BBR is for, losses on long ways, CUBIC gets over by itself up to here: after one at 1 Gbit/s, which takes three
+// tenths of 420 segments under way, it has its rate again within 1.2 s, at 0.53 more for each round trip (RFC
+// 9438, 4.3).
+constexpr microseconds kNearby{5'000};
+
+Result<> set(int socket, const std::string& name) {
+  if (::setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0)
+    return {};
+  if (errno == ENOENT) return fail(Error("the kernel has no congestion control '" + name + "'", ENOENT));
+  return fail_errno("use congestion control '" + name + "'");
+}
+
+bool paced_by(int socket, const char* name) {
+  char in_use[16] = {};  // TCP_CA_NAME_MAX
+  socklen_t size = sizeof in_use;
+  return ::getsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, in_use, &size) == 0 &&
+         std::strncmp(in_use, name, sizeof in_use) == 0;
+}
+
+// By the shortest round trip so far, as queues come and go; Linux 4.9 and later tell it.
+bool peer_is_nearby(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+         size >= offsetof(tcp_info, tcpi_min_rtt) + sizeof info.tcpi_min_rtt &&
+         microseconds(info.tcpi_min_rtt) <= kNearby;
+}
+
+}  // namespace
+
+Result<> use_congestion_control(int socket, const std::string& name) {
+  if (!name.empty()) return set(socket, name);
+  if (!paced_by(socket, kPausing) || !peer_is_nearby(socket)) return {};
+  // A kernel without CUBIC keeps BBR, which works as well, if less evenly.
+  if (auto steady = set(socket, kSteady); !steady && steady.error().code() != ENOENT) return steady;
+  return {};
+}
+
+Result<> check_congestion_control(const std::string& name) {
+  if (name.empty()) return {};
+  const ScopedFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail_errno("socket");
+  return set(socket.get(), name);
+}
+
+}  // namespace godwit
