@@ -19,7 +19,7 @@
     mib = [64, 256]
     [experiment.conditions]      # the same
     link = ["unshaped", "1gbit"] # unshaped, or a rate as tc writes it
-    latency_ms = 0               # one way; needs the kernel's netem
+    latency_ms = 0               # one way
     streams = 1                  # godwit's --streams, --compress, --downtime-max, --rounds-max
     compress = "none"
     downtime_max = "50ms"

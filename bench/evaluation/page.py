@@ -68,8 +68,9 @@ def _session(results):
         "date": machine.get("date"),
         "machine": f"{machine.get('processors')} processors ({machine.get('processor')}), {machine.get('memory_mib')} MiB",
         "system": f"{machine.get('distribution')}, Linux {machine.get('kernel')}",
-        "kernel lacks": ", ".join(what for key, what in (("soft_dirty", "soft-dirty tracking"), ("netem", "sch_netem"))
-                                  if not machine.get(key)) or "nothing that is needed here",
+        "kernel lacks": ", ".join(what for key, what in (
+            ("soft_dirty", "soft-dirty tracking"), ("netem", "sch_netem (latency is made by a program)"))
+            if not machine.get(key)) or "nothing that is needed here",
         "emulated": "; ".join(map(_emulated, results.emulated)) or "nothing",
         "versions": versions,
         "command": "; ".join(dict.fromkeys(session["command"] for session in results.sessions)),

@@ -8,6 +8,7 @@ import time
 from tests.support.client import ClientError
 from tests.support.lab import LabError
 
+from . import link
 from . import machine as machines
 from . import methods, plan, programs, workloads
 from .costs import Watch
@@ -40,7 +41,7 @@ class Session:
                 continue
             todo = self._without_unavailable(cell, todo)
             deadline = self._deadline(number)
-            with _link(self._lab, cell.conditions):
+            with link.conditioned(self._lab, cell.conditions, self._machine["netem"]):
                 run = self._run_program if cell.workload in programs.PROGRAMS else self._run_service
                 run(cell, todo, deadline)
 
@@ -246,8 +247,6 @@ class Session:
 def obstacle(cell, machine):
     """Why the cell cannot be measured on the machine; None if it can."""
     kind = (workloads.WORKLOADS | programs.PROGRAMS)[cell.workload]
-    if cell.conditions["latency_ms"] and not machine["netem"]:
-        return f"latency needs the kernel's sch_netem, which {machine['kernel']} does not have"
     return machines.no_room(cell, kind.memory_mib(cell.parameters), workloads.processes(kind, cell.parameters))
 
 
@@ -308,26 +307,6 @@ def _figures_of_run(took_s, moves, result):
             "downtime_ms": sum(move["downtime_ms"] for move in moves),
             "moves": [{name: move[name] for name in ("downtime_ms", "total_ms", "bytes_sent")} for move in moves]} | (
         {name: moves[0][name] for name in moves[0] if name != "downtime_ms"} if len(moves) == 1 else {})
-
-
-@contextlib.contextmanager
-def _link(lab, conditions):
-    """The uplink of node2 in both directions, and with a latency that of node1 as well."""
-    rate, latency_ms = conditions["link"], conditions["latency_ms"]
-    if rate == "unshaped" and not latency_ms:
-        yield
-        return
-    try:
-        if latency_ms:
-            for node in lab.nodes:
-                lab.exec(node, "tc", "qdisc", "replace", "dev", "uplink", "root", "netem", "delay", f"{latency_ms}ms",
-                         "limit", "100000", *([] if rate == "unshaped" else ["rate", rate]))
-        else:
-            lab.link("node2", "--rate", rate)
-        yield
-    finally:
-        for node in lab.nodes:
-            lab.link(node, "--rate", "off")
 
 
 def brief(entry):

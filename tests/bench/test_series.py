@@ -172,11 +172,6 @@ def test_a_machine_too_small_skips_the_experiment(world):
     assert "MiB of memory" in said[0]
 
 
-def test_latency_without_netem_is_skipped(world):
-    entries, _ = run(suite(conditions={"latency_ms": 5}))
-    assert {entry["outcome"] for entry in entries} == {"skipped"} and "sch_netem" in entries[0]["why"]
-
-
 def test_without_time_each_method_is_still_measured_once(world):
     hurried = suite(warmups=0)
     entries, said = run(experiments.Suite(hurried.title, 1e-9, hurried.cells))
@@ -273,7 +268,7 @@ def test_what_takes_how_long_is_estimated_from_the_file_and_how_slow_this_machin
 def test_the_estimate_leaves_out_what_cannot_run_here(world):
     estimate = session.estimate(suite(["a", "never"]).cells, MACHINE)
     assert estimate.samples_left == 4
-    assert session.estimate(suite(conditions={"latency_ms": 5}).cells, MACHINE).samples_left == 0
+    assert session.estimate(suite(parameters={"mib": 100_000_000}).cells, MACHINE).samples_left == 0
 
 
 def test_progress_says_what_is_left(world):
