@@ -1,13 +1,8 @@
 """The link between the lab's two hosts, as the conditions of a cell want it."""
 
 import contextlib
-import pathlib
-import subprocess
-import sys
 
-from tests.support.lab import LabError
-
-_DELAY_LINE = pathlib.Path(__file__).with_name("delay_line.py")
+from tests.support.latency import delayed
 
 
 @contextlib.contextmanager
@@ -36,17 +31,3 @@ def _netem(lab, rate, latency_ms):
     finally:
         for node in lab.nodes:
             lab.link(node, "--rate", "off")
-
-
-@contextlib.contextmanager
-def delayed(lab, latency_ms):
-    """By a program, where the kernel cannot."""
-    with lab.popen("lan", sys.executable, str(_DELAY_LINE), str(latency_ms), *lab.nodes, stdin=subprocess.PIPE,
-                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as line:
-        try:
-            if line.stdout.readline() != "ready\n":
-                raise LabError(f"no latency: {line.stderr.read().strip()[-300:]}")
-            yield
-        finally:
-            line.stdin.close()
-            line.wait()

@@ -23,6 +23,10 @@ class ImageSending {
                std::function<void(uint64_t)> progress);
   ~ImageSending();  // cancels
 
+  // Before CRIU writes anything. If the way is long: sends what makes TCP send images at once, at BYTES_PER_MS, which
+  // is what the link carries (0: not known), instead of in more and more round trips; waits some of them for its
+  // arrival.
+  Result<> open_the_way(double bytes_per_ms);
   // CRIU has written everything: what is left of it follows.
   void dump_is_complete();
   // Waits until everything, and how much there was of it, is on its way.
@@ -32,6 +36,7 @@ class ImageSending {
   uint32_t files() const { return reader_.files(); }
   uint64_t bytes() const { return reader_.bytes(); }
   uint64_t bytes_on_wire() const { return connection_->bytes_sent(); }
+  uint64_t filler_bytes() const { return filler_bytes_; }  // of open_the_way()
   // What of it was memory, and how long after its first byte the last one was sent. After finish().
   struct Memory {
     uint64_t bytes = 0;
@@ -49,6 +54,7 @@ class ImageSending {
   ScopedFd wake_;
   std::atomic<bool> dumped_ = false;
   std::atomic<bool> cancelled_ = false;
+  uint64_t filler_bytes_ = 0;
   Result<> result_;
   std::thread thread_;
 };
@@ -75,7 +81,8 @@ class ImageReceiving {
 
   std::unique_ptr<DataConnection> connection_;
   ImageWriter writer_;
-  bool complete_ = false;  // receiving thread only
+  bool complete_ = false;  // receiving thread only, as
+  uint64_t filler_bytes_ = 0;
   std::atomic<bool> failed_ = false;
   Result<> result_;
   std::latch small_files_{1};  // opened when they are there, or will not come

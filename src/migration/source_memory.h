@@ -58,6 +58,8 @@ class SourceMemory {
   // The container runs. Returns when the switch-over should come. AWAIT_TURN is called when it could: the switch-overs
   // of others may come first. It returns how many ms that has taken.
   Result<> run_rounds(const std::function<double()>& await_turn);
+  // Of the rounds so far.
+  double bytes_per_ms() const { return pages_per_ms_ * kPageBytes; }
   // The container is frozen. Tells CRIU, by files in LENS, what to leave out, and begins to send what is owed.
   Result<> freeze(const std::filesystem::path& lens);
   // Undo of everything: the processes as if nothing had happened, links cut. May be called at any time after use().

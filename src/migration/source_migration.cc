@@ -89,7 +89,7 @@ Step<> SourceMigration::migrate() {
   }
   std::optional<Turns::Turn> turn;
   if (auto step = rounds(turn); !step) return step;
-  if (!turn) turn = take_turn(*host_.switch_overs, "switches over");
+  if (!turn) turn = prepare_to_freeze();
   if (auto step = freeze(); !step) return step;
   if (auto step = dump_and_transfer(); !step) return step;
   if (auto step = restore_there(); !step) return step;
@@ -455,7 +455,7 @@ Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
   if (memory_ && done)
     done = memory_->run_rounds([&] {
       const Stopwatch watch;
-      turn = take_turn(*host_.switch_overs, "switches over");
+      turn = prepare_to_freeze();
       return watch.ms();
     });
   if (files_first && done) done = files_->end_rounds();
@@ -464,6 +464,14 @@ Step<> SourceMigration::rounds(std::optional<Turns::Turn>& turn) {
   if (attacher_ && attacher_->is_lost())  // so memory is lost sight of
     return failed_here("rounds", Error("attacher, which stops the container's processes for moments, died or hung"));
   return {};
+}
+
+Turns::Turn SourceMigration::prepare_to_freeze() {
+  Turns::Turn turn = take_turn(*host_.switch_overs, "switches over");
+  // What fails here fails again with the images, which tell it.
+  (void)sending_->open_the_way(memory_ ? memory_->bytes_per_ms() : 0);
+  (*report_.mutable_figures())["filler_bytes"] = static_cast<double>(sending_->filler_bytes());
+  return turn;
 }
 
 // --- The switch-over: the container stands still ----------------------------------------------------------

@@ -80,6 +80,7 @@ class SourceMigration {
   Step<> prepare_here();
   Turns::Turn take_turn(Turns& turns, const std::string& what);
   Step<> rounds(std::optional<Turns::Turn>& turn);
+  Turns::Turn prepare_to_freeze();
   Step<> freeze();
   Result<> leave_bridge();
   Result<> look_for_socket_locks();

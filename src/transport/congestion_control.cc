@@ -1,14 +1,14 @@
 #include "transport/congestion_control.h"
 
-#include <linux/tcp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <chrono>
-#include <cstddef>
 #include <cstring>
 
 #include "base/scoped_fd.h"
+#include "transport/socket.h"
 
 namespace godwit {
 
@@ -41,20 +41,13 @@ bool paced_by(int socket, const char* name) {
          std::strncmp(in_use, name, sizeof in_use) == 0;
 }
 
-// By the shortest round trip so far, as queues come and go; Linux 4.9 and later tell it.
-bool peer_is_nearby(int socket) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-         size >= offsetof(tcp_info, tcpi_min_rtt) + sizeof info.tcpi_min_rtt &&
-         microseconds(info.tcpi_min_rtt) <= kNearby;
-}
-
 }  // namespace
 
 Result<> use_congestion_control(int socket, const std::string& name) {
   if (!name.empty()) return set(socket, name);
-  if (!paced_by(socket, kPausing) || !peer_is_nearby(socket)) return {};
+  if (!paced_by(socket, kPausing)) return {};
+  const auto round_trip = shortest_round_trip(socket);
+  if (!round_trip || *round_trip > kNearby) return {};
   // A kernel without CUBIC keeps BBR, which works as well, if less evenly.
   if (auto steady = set(socket, kSteady); !steady && steady.error().code() != ENOENT) return steady;
   return {};

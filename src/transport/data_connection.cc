@@ -60,7 +60,9 @@ Result<std::unique_ptr<DataConnection>> DataConnection::connect(const TlsContext
   auto ack = exchange_hello(**tls, hello_bytes, deadline);
   if (!ack) return fail(std::move(ack.error()).during(doing));
   TRY_DOING(doing, check_ack(**tls, hello, *ack));
-  return std::make_unique<DataConnection>(std::move(*tls), peer_name, hello, ack->plain);
+  wire::Hello agreed = hello;
+  agreed.version_minor = std::min(hello.version_minor, ack->version_minor);
+  return std::make_unique<DataConnection>(std::move(*tls), peer_name, std::move(agreed), ack->plain);
 }
 
 DataConnection::DataConnection(std::unique_ptr<TlsConnection> tls, std::string peer_name, wire::Hello hello, bool plain)

@@ -62,11 +62,12 @@ class DataConnection {
   // runs.
   void set_idle_limit(milliseconds limit) { idle_limit_ = limit; }
 
-  // Of what is sent: transport/socket.h.
+  // Of what is sent: transport/congestion_control.h.
   Result<> use_congestion_control(const std::string& name) const;
 
   bool plain() const { return plain_; }
   uint16_t channel() const { return hello_.channel; }
+  // Its minor version is, on the source, the lower one of both hosts'.
   const wire::Hello& hello() const { return hello_; }
   const std::string& peer_name() const { return peer_name_; }
   int socket() const { return tls_->fd(); }  // to look at, not to read or write

@@ -182,14 +182,16 @@ TEST(DataConnectionRefused, AnotherMajorVersionIsTold) {
   auto source = target.connect(hello);
   ASSERT_FALSE(source);
   EXPECT_EQ(source.error().text(),
-            "data connection to node2: it speaks version 2.0 of the data protocol, this host 9.0");
+            "data connection to node2: it speaks version 2.1 of the data protocol, this host 9.1");
 }
 
-TEST(DataConnectionRefused, AnotherMinorVersionIsNoReason) {
+TEST(DataConnectionRefused, AnotherMinorVersionIsNoReasonAndTheLowerOneCounts) {
   TestTarget target;
   wire::Hello hello = test_hello();
   hello.version_minor = 9;
-  EXPECT_TRUE(target.connect(hello));
+  EXPECT_EQ(must(target.connect(hello))->hello().version_minor, wire::kDataVersionMinor);
+  hello.version_minor = 0;
+  EXPECT_EQ(must(target.connect(hello))->hello().version_minor, 0);
 }
 
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }

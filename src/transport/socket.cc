@@ -1,14 +1,18 @@
 #include "transport/socket.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
+#include <limits>
 #include <memory>
 
 namespace godwit {
@@ -120,6 +124,21 @@ Result<ScopedFd> listen_tcp(const std::string& address) {
   if (::bind(fd.get(), list->ai_addr, list->ai_addrlen) != 0) return fail_errno("bind " + address);
   if (::listen(fd.get(), kBacklog) != 0) return fail_errno("listen " + address);
   return fd;
+}
+
+std::optional<std::chrono::microseconds> shortest_round_trip(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+      size < offsetof(tcp_info, tcpi_min_rtt) + sizeof info.tcpi_min_rtt ||
+      info.tcpi_min_rtt == std::numeric_limits<decltype(info.tcpi_min_rtt)>::max())
+    return std::nullopt;
+  return std::chrono::microseconds(info.tcpi_min_rtt);
+}
+
+size_t unacknowledged_bytes(int socket) {
+  int bytes = 0;
+  return ::ioctl(socket, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
 std::string local_address(int socket) {

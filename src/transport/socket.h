@@ -2,6 +2,7 @@
 // to a deadline, with options that notice a dead peer.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,6 +32,12 @@ Result<ScopedFd> listen_tcp(const std::string& address);
 // TCP_USER_TIMEOUT for data in flight (RFC 5482; since Linux 5.11 also for a peer that keeps its window shut),
 // keepalive probes for an idle link.
 Result<> prepare_tcp(int socket, milliseconds dead_after = PeerTimeouts{}.dead_after);
+
+// Of what was sent over a TCP connection: the shortest time until it was acknowledged, which Linux 4.9 and later know.
+// Nothing if none was.
+std::optional<std::chrono::microseconds> shortest_round_trip(int socket);
+// Bytes that were sent and are not acknowledged yet. 0 as well if the kernel does not tell.
+size_t unacknowledged_bytes(int socket);
 
 // Numeric "10.99.1.1:7411" of either end; "?" if it has none.
 std::string local_address(int socket);

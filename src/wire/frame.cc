@@ -37,6 +37,8 @@ Result<Bounds> bounds_of(FrameType type) {
     case FrameType::kImagesEnd:
     case FrameType::kSmallFilesEnd:
       return Bounds{.index_max = kImageFilesMax, .length_min = 0, .length_max = 0, .offset_max = kImageBytesMax};
+    case FrameType::kFiller:
+      return Bounds{.index_max = 0, .length_min = 1, .length_max = kFramePayloadMax};
     case FrameType::kPages:
       return Bounds{.index_max = kSpaceIdMax,
                     .length_min = kRunBytes,

@@ -14,6 +14,8 @@
 //                  so that a restore can begin while memory is still on its way
 //   ImagesEnd   index = number of files, all ended; offset = bytes of all files; the last image
 //   frame
+//   Filler      payload = nothing that matters. Before the freeze, over a long way: TCP sends as much at once as it has
+//               been used to, so what comes in the freeze finds the way open (minor 1)
 //
 // Memory, on connections of its own (channels 1 to N; all pages of one 2 MiB region on the same one, so that a later
 // copy of a page never arrives before an earlier one) and, as answers to PageRequest, on channel N+1:
@@ -84,6 +86,7 @@ inline constexpr uint64_t kFileTreeBytesMax = uint64_t{64} << 20;
 // CRIU writes one for each TCP connection; a port has no more.
 inline constexpr uint32_t kImageFilesMax = uint32_t{1} << 16;
 inline constexpr size_t kImageNameBytesMax = 128;
+inline constexpr uint64_t kFillerBytesMax = uint64_t{16} << 20;  // of a connection
 // 1 TiB, for one file and for all: no sum of offset and length can overflow.
 inline constexpr uint64_t kImageBytesMax = uint64_t{1} << 40;
 
@@ -93,6 +96,7 @@ enum class FrameType : uint8_t {
   kFileEnd = 3,
   kImagesEnd = 4,
   kSmallFilesEnd = 5,
+  kFiller = 6,
   kPages = 16,
   kSync = 17,
   kFrozen = 18,

@@ -29,6 +29,7 @@ TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
            FrameHeader{FrameType::kFileData, 0, kImageBytesMax - kFramePayloadMax, kFramePayloadMax},
            FrameHeader{FrameType::kFileEnd, 7, kImageBytesMax, 0},
            FrameHeader{FrameType::kImagesEnd, kImageFilesMax, kImageBytesMax, 0},
+           FrameHeader{FrameType::kFiller, 0, 0, kFramePayloadMax},
            FrameHeader{FrameType::kPages, kSpaceIdMax, 0, kPagesPayloadMax, kRunsPerFrame, Codec::kZstd},
            FrameHeader{FrameType::kPageRequest, 1, 0, kRunsPerFrame * kRunBytes, kRunsPerFrame},
            FrameHeader{FrameType::kMemoryMap, 1, 0, kFramePayloadMax},
@@ -55,6 +56,8 @@ TEST(FrameHeader, ArrivesAsSentAtEveryLimit) {
 TEST(FrameHeader, BeyondAnyLimitIsAnError) {
   for (const FrameHeader& header : {
            FrameHeader{FrameType::kFileBegin, kImageFilesMax, 0, 1},
+           FrameHeader{FrameType::kFiller, 0, 0, kFramePayloadMax + 1},
+           FrameHeader{FrameType::kFiller, 1, 0, 1},
            FrameHeader{FrameType::kFileBegin, 0, 1, 1},
            FrameHeader{FrameType::kFileBegin, 0, 0, 0},
            FrameHeader{FrameType::kFileBegin, 0, 0, kImageNameBytesMax + 1},

@@ -35,7 +35,7 @@
 namespace godwit::wire {
 
 inline constexpr uint16_t kDataVersionMajor = 2;
-inline constexpr uint16_t kDataVersionMinor = 0;
+inline constexpr uint16_t kDataVersionMinor = 1;  // 1: Filler (frame.h)
 
 inline constexpr size_t kHelloBytes = 64;
 inline constexpr size_t kHelloAckBytes = 16;

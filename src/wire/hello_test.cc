@@ -30,7 +30,7 @@ TEST(Hello, ArrivesAsSent) {
 
 TEST(Hello, LayoutIsTheOneInTheSpecification) {
   std::string bytes = *encode_hello(sample());
-  EXPECT_EQ(bytes.substr(0, 16), std::string("GDWTDATA\x02\0\0\0\x03\0\x01\0", 16));
+  EXPECT_EQ(bytes.substr(0, 16), std::string("GDWTDATA\x02\0\x01\0\x03\0\x01\0", 16));
   EXPECT_EQ(bytes.substr(16, 16), "0123456789abcdef");
   EXPECT_EQ(bytes.substr(32), sample().token);
 }

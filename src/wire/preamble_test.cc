@@ -23,7 +23,7 @@ TEST(Preamble, ArrivesAsSent) {
 }
 
 TEST(Preamble, LayoutIsTheOneInTheSpecification) {
-  EXPECT_EQ(*encode_preamble(sample()), std::string("GDWTOPEN\x02\0\0\0\x03\0\0\0", 16) + "0123456789abcdef");
+  EXPECT_EQ(*encode_preamble(sample()), std::string("GDWTOPEN\x02\0\x01\0\x03\0\0\0", 16) + "0123456789abcdef");
 }
 
 TEST(Preamble, WhatCannotBeSentIsAnError) {

@@ -10,6 +10,7 @@ import pytest
 
 from bench.evaluation import link
 from tests.support.lab import Lab, LabError
+from tests.support.latency import delayed
 
 LATENCY_MS = 15
 # Prints a hash of what it received.
@@ -46,7 +47,7 @@ def links(lab):
 
 def test_what_each_node_sends_is_delayed_and_afterwards_all_is_as_before(lab):
     before = links(lab)
-    with link.delayed(lab, LATENCY_MS):
+    with delayed(lab, LATENCY_MS):
         assert round_trip_ms(lab, "node1", "10.99.1.2") >= 2 * LATENCY_MS
         assert round_trip_ms(lab, "node1", "fd00:99::1:2") >= 2 * LATENCY_MS
         assert LATENCY_MS <= round_trip_ms(lab, "client", "10.99.1.2") < 2 * LATENCY_MS, "the client's own way is short"
@@ -68,7 +69,7 @@ def test_a_delay_line_that_cannot_be_made_is_said(lab):
     lab.exec("lan", "ip", "link", "add", "far-node2", "type", "bridge")
     before = links(lab)
     try:
-        with pytest.raises(LabError, match="no latency: (?s:.*)Invalid argument"), link.delayed(lab, LATENCY_MS):
+        with pytest.raises(LabError, match="no latency: (?s:.*)Invalid argument"), delayed(lab, LATENCY_MS):
             pass
         assert links(lab) == before
     finally:
