@@ -1,7 +1,7 @@
 """What a migration costs the program: while rounds run, 10 s after the last page, and after one that was cancelled.
 
-While rounds run: the program has a processor of its own, the last one; both agents and this measuring, which looks at the
-hosts' memory all the time, have the others. Its pace between the begin of the rounds and the freeze, against its pace in
+While rounds run: the program has a processor of its own, the last one; both agents, the link between them, and this measuring,
+which looks at the hosts' memory all the time, have the others. Its pace between the begin of the rounds and the freeze, against its pace in
 the 3 s before the migration; longest stall in the same time, and in as long afterwards while nothing but a loop runs on
 each of the other processors: a virtual machine's processor stands still by itself, for longer if the others are busy.
 Afterwards: the pace against that before, and against what became of the pace of the same program, never migrated, in the
@@ -52,6 +52,8 @@ def while_rounds_run(lab, options, name, flags):
     for node in lab.nodes:
         subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", f"0-{own - 1}", str(lab.agent_pid(node))],
                        check=True, stdout=subprocess.DEVNULL)
+        # What comes into the LAN: tools/lib/lab_network.sh.
+        lab.exec("lan", "sh", "-c", f"echo {(1 << min(own, 32)) - 1:x} >/sys/class/net/{node}/queues/rx-0/rps_cpus")
     container = start(lab, "page_checker", edit=on_its_own_processor, **flags)
     slowdowns, stalls, stalls_beside = [], [], []
     with on_processors(range(own)), Checker(lab, container) as checker:
