@@ -382,7 +382,7 @@ def test_preamble_that_is_none(lab, what):
 def test_other_version_is_told_which_one_is_spoken_here(lab, of_node1):
     with trusted(lab, DATA, of_node1, major=9) as connection:
         send(connection, data_hello(major=9))
-        assert connection.recv(100)[8:14] == b"\2\0\0\0\1\1"
+        assert connection.recv(100)[8:14] == b"\2\0\1\0\1\1"
         assert is_closed(connection)
 
 
