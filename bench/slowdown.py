@@ -1,9 +1,10 @@
 """What a migration costs the program: while rounds run, 10 s after the last page, and after one that was cancelled.
 
-While rounds run: the program has a processor of its own, the last one; both agents, the link between them, and this measuring,
-which looks at the hosts' memory all the time, have the others. Its pace between the begin of the rounds and the freeze, against its pace in
-the 3 s before the migration; longest stall in the same time, and in as long afterwards while nothing but a loop runs on
-each of the other processors: a virtual machine's processor stands still by itself, for longer if the others are busy.
+While rounds run: the program has a processor of its own, the last one; both agents, the link between them, and this
+measuring, which looks at the hosts' memory all the time, have the others. Its pace between the begin of the rounds and the
+freeze, against its pace in the 3 s before the migration; longest stall in the same time, and in as long afterwards while
+nothing but a loop runs on each of the other processors: a virtual machine's processor stands still by itself, for longer
+if the others are busy.
 Afterwards: the pace against that before, and against what became of the pace of the same program, never migrated, in the
 same time; one is paused while the other is measured, in turns. Of two programs that nothing is done to one may be faster by
 8 %, for where in the machine's memory its pages are: a moved program has others afterwards, one that was cancelled has not.

@@ -73,7 +73,7 @@ def _session(results):
             if not machine.get(key)) or "nothing that is needed here",
         "emulated": "; ".join(map(_emulated, results.emulated)) or "nothing",
         "versions": versions,
-        "command": "; ".join(dict.fromkeys(session["command"] for session in results.sessions)),
+        "command": "; ".join(results.commands),
         "samples": f"{len(results.samples)}, in {len(results.sessions)} session{'s' * (len(results.sessions) != 1)}",
     }
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items()) + "</dl>"

@@ -108,6 +108,10 @@ class Results:
         return list({(machine["kernel"], machine.get("machines", 1)): machine
                      for machine in (session["machine"] for session in self.sessions) if machine.get("emulated")}.values())
 
+    @property
+    def commands(self):
+        return list(dict.fromkeys(session["command"] for session in self.sessions))
+
     def experiments(self):
         return list(dict.fromkeys(sample["experiment"] for sample in self.samples))
 

@@ -13,7 +13,7 @@ def render(results):
              f"{machine.get('date')}; {machine.get('processors')} processors, {machine.get('memory_mib')} MiB, "
              f"{machine.get('distribution')}, Linux {machine.get('kernel')}; "
              f"commit {machine.get('versions', {}).get('commit')}; "
-             f"{', '.join(dict.fromkeys('`' + session['command'] + '`' for session in results.sessions))}.", ""]
+             f"{', '.join(f'`{command}`' for command in results.commands)}.", ""]
     for table in tables.all_of(results):
         lines += [f"## {table.title}", "", *_markdown(table), ""]
     return "\n".join(lines)

@@ -117,7 +117,6 @@ Result<> ImageSending::open_the_way(double bytes_per_ms) {
                                ? bytes_per_ms * std::chrono::duration<double, std::milli>(*round_trip).count()
                                : kUnderWayAtLeast;
   const auto bytes = static_cast<size_t>(2 * std::min(under_way, kWorthOpening));
-  if (bytes == 0) return {};
   filler_bytes_ = bytes;
   TRY(sink_->filler(bytes));
   const auto deadline = Clock::now() + kRoundTripsOfOpening * *round_trip;

@@ -81,8 +81,8 @@ class ImageReceiving {
 
   std::unique_ptr<DataConnection> connection_;
   ImageWriter writer_;
-  bool complete_ = false;  // receiving thread only, as
-  uint64_t filler_bytes_ = 0;
+  bool complete_ = false;      // receiving thread only
+  uint64_t filler_bytes_ = 0;  // likewise
   std::atomic<bool> failed_ = false;
   Result<> result_;
   std::latch small_files_{1};  // opened when they are there, or will not come

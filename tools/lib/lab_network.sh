@@ -35,7 +35,7 @@ BATCH
 }
 
 # A network card keeps the packets of a connection in order. A veth hands each to the processor that sends it, so that a
-# sender who moves to another one overtakes itself: at full speed TCP took that for losses, thousands in each GiB. So what
+# sender who moves to another one overtakes itself, which TCP takes for losses. So what
 # comes into the LAN is spread over the processors by its connection (receive packet steering; the kernel's
 # Documentation/networking/scaling.rst), as far as the first 32.
 keep_connections_in_order() { # PID-OF-LAN PORT
