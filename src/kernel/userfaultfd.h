@@ -54,7 +54,7 @@ class Userfaultfd {
   void wake_all() const;
   // Appends the events there are, at most a few dozen; returns at once. The kernel writes them to BUFFER, of kReadBytes
   // and aligned as a pointer is.
-  static constexpr size_t kReadBytes = 16 * 32;
+  static constexpr size_t kReadBytes = size_t{16} * 32;
   Result<> read_events(std::vector<UserfaultEvent>& events, void* buffer) const;
   // The same without a BUFFER that anybody else sees.
   Result<> read_events(std::vector<UserfaultEvent>& events) const;

@@ -36,7 +36,7 @@ bool has_no_descriptor(const SharedObject& object) { return object.name == "/dev
 
 Result<std::unique_ptr<SharedContents>> SharedContents::create() {
   TRY_ASSIGN(SharedObjectFinder finder, SharedObjectFinder::create());
-  return std::unique_ptr<SharedContents>(new SharedContents(std::move(finder)));
+  return std::unique_ptr<SharedContents>(new SharedContents(finder));
 }
 
 void SharedContents::find(const std::vector<pid_t>& processes) { objects_ = finder_.find(processes, objects_); }

@@ -57,7 +57,7 @@ class SharedContents {
     bool by_maps = false;  // could be written only through mappings,
     bool frozen = false;   // or not at all
   };
-  explicit SharedContents(SharedObjectFinder finder) : finder_(std::move(finder)) {}
+  explicit SharedContents(SharedObjectFinder finder) : finder_(finder) {}
   Result<> send_news(SharedSink& sink);
   Result<> send_object(uint64_t inode, const MappedLook& mapped, SharedSink& sink);
 

@@ -84,7 +84,7 @@ TEST_F(PageAnsweringKernelTest, GivesWhateverIsAskedForAsOftenAsItIsAskedFor) {
     request({{page(0), 512}, {page(512), 80}});
     expect(592, 74);
   }
-  EXPECT_GE(answering_->counts().bytes, 2 * 518 * kPageBytes);
+  EXPECT_GE(answering_->counts().bytes, size_t{2} * 518 * kPageBytes);
   EXPECT_FALSE(answering_->failure());
 }
 

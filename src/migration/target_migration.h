@@ -157,29 +157,29 @@ class TargetMigration {
   std::unique_ptr<ImageReceiving> receiving_;  // set under the mutex
   std::shared_ptr<TargetPager> memory_;        // none if memory comes with CRIU's images; set before kPrepared
   std::unique_ptr<FileReceiving> files_;       // the same, for tmpfs mounts and shared memory
-  bool preloads_ = false;                      // restore_library() into CRIU
   std::unique_ptr<ObjectDoor> object_door_;    // if shared memory may come
   TargetSockets sockets_;
   std::optional<JournalRecord> journal_;
   UndoList undo_;
   std::filesystem::path cgroup_;        // the container's, in the freezer hierarchy
-  pid_t first_process_ = 0;             // the container's, once it is restored
   std::vector<std::string> notes_;      // of the commit
   std::map<SpaceId, PageRanges> huge_;  // to be put together when all is there
   uint64_t disk_bytes_before_ = 0;
   uint64_t memory_peak_bytes_ = 0;
-  uint32_t frames_delivered_ = 0;
   Stopwatch total_;
+  pid_t first_process_ = 0;  // the container's, once it is restored
+  uint32_t frames_delivered_ = 0;
+  bool preloads_ = false;  // restore_library() into CRIU
   std::atomic<bool> leaving_ = false;
 
   mutable std::mutex mutex_;  // guards what follows; data connections arrive on other threads
   std::condition_variable receiving_arrived_;
   State state_ = State::kNew;
   bool handling_ = false;  // a message
+  bool data_connected_ = false;
   bool what_arrives_failed_ = false;
   std::string token_;
   std::optional<ImageWriter> writer_;  // until a data connection comes
-  bool data_connected_ = false;
   std::string error_;
 };
 

@@ -127,7 +127,7 @@ class Remembered : public testing::Test {
 };
 
 using Numbers = std::vector<std::pair<std::string, std::pair<uint32_t, uint32_t>>>;
-Numbers numbers(std::vector<peer::RememberedConnection> connections) {
+Numbers numbers(const std::vector<peer::RememberedConnection>& connections) {
   Numbers found;
   for (const auto& each : connections)
     found.push_back({each.remote() + std::to_string(each.remote_port()), {each.sent_next(), each.received_next()}});

@@ -135,7 +135,7 @@ TEST(SocketObstacles, ConnectionsThatABusyProgramAcceptsOneByOneAreNone) {
   std::thread program([&] {  // as one goes the next one comes: there is always one waiting
     for (std::vector<ScopedFd> clients; !looked; clients.push_back(connected(address))) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      ScopedFd(::accept(listening.get(), nullptr, nullptr));
+      ::close(::accept(listening.get(), nullptr, nullptr));
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   });
