@@ -228,6 +228,15 @@ TEST(NftablesFromAPeer, OnlyObjectsOfARulesetArePassedOn) {
   EXPECT_FALSE(check_nftables(many + "]"));
 }
 
+// That each was looked at again for each that follows took a quarter of an hour.
+TEST(NftablesFromAPeer, AsManyObjectsAsFitAreReadInTimeThatGrowsWithThemOnly) {
+  std::string many = "[{}";
+  while (many.size() + 4 < kNftablesBytesMax) many += ",{}";
+  const auto checked = check_nftables(many + "]");
+  ASSERT_FALSE(checked);
+  EXPECT_NE(checked.error().text().find("too long"), std::string::npos) << checked.error().text();
+}
+
 TEST(NftablesFromAPeer, WhatNftRefusesIsAnErrorAndReadsNoFile) {
   ScopedFd netns = new_netns();
   auto written = in_netns(netns.get(), [] {

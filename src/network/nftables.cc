@@ -83,14 +83,40 @@ Result<> check_object(const json& object) {
   return check_value(*only, 0);
 }
 
-// JSON without exceptions and without deep recursion: the parser counts the depth itself.
+// Whether a text is JSON that is not nested too deeply. Not by the callback of json::parse(): at the end of each object
+// the library then looks through all that are beside it, minutes for a text of kNftablesBytesMax.
+class ShallowJson final : public json::json_sax_t {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool start_object(size_t) override { return deeper(); }
+  bool end_object() override { return higher(); }
+  bool start_array(size_t) override { return deeper(); }
+  bool end_array() override { return higher(); }
+  bool parse_error(size_t, const std::string&, const json::exception&) override { return false; }
+
+ private:
+  // nft's output, its list, an object, and what check_value() is given, where that counts from 0.
+  static constexpr int kDepthMax = kNftablesDepthMax + 4;
+  bool deeper() { return ++depth_ <= kDepthMax; }
+  bool higher() { return --depth_ >= 0; }
+
+  int depth_ = 0;
+};
+
 Result<json> parse(const std::string& text) {
   if (text.size() > kNftablesBytesMax)
     return fail(std::to_string(text.size()) + " bytes, more than " + std::to_string(kNftablesBytesMax));
-  bool too_deep = false;
-  auto watch = [&](int depth, json::parse_event_t, json&) { return !(too_deep |= depth > kNftablesDepthMax + 4); };
-  json value = json::parse(text, watch, /*allow_exceptions=*/false);
-  if (value.is_discarded() || too_deep) return fail("no JSON, or nested too deeply");
+  ShallowJson shallow;
+  if (!json::sax_parse(text, &shallow)) return fail("no JSON, or nested too deeply");
+  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (value.is_discarded()) return fail("no JSON");
   return value;
 }
 
