@@ -365,19 +365,20 @@ Result<std::unique_ptr<DataConnection>> SourceMigration::open_connection(uint16_
 Step<> SourceMigration::open_connections() {
   auto connection = open_connection(0);
   if (!connection) return failed_here("connect", std::move(connection.error()));
+  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max(), host_.bandwidth);
+  if (memory_)
+    if (auto step = open_page_connections(limit); !step) return step;
+  if (files_)
+    if (auto step = open_file_connection(limit); !step) return step;
+  // Its thread looks at what the others have sent: they are there before it.
   auto sending =
       std::make_unique<ImageSending>(work_->path() / "images", std::move(*connection), [this](uint64_t bytes) {
         image_bytes_ = bytes;
         tell_bytes();
       });
-  {
-    std::lock_guard lock(mutex_);
-    sending_ = std::move(sending);
-  }
-  auto limit = std::make_shared<RateLimit>(request_.options.bandwidth_max(), host_.bandwidth);
-  if (memory_)
-    if (auto step = open_page_connections(limit); !step) return step;
-  return files_ ? open_file_connection(limit) : Step<>();
+  std::lock_guard lock(mutex_);
+  sending_ = std::move(sending);
+  return {};
 }
 
 // Channels 1 to N carry pages, N+1 requests and answers.

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -119,11 +120,17 @@ class TestRunc {
     for (;;) {
       criu::Response response = hear();
       if (response.type() != criu::NOTIFY) return response;
-      scripts_.push_back(response.notify().script());
+      {
+        std::lock_guard lock(mutex_);
+        scripts_.push_back(response.notify().script());
+      }
       answer(true);
     }
   }
-  const std::vector<std::string>& scripts() const { return scripts_; }
+  std::vector<std::string> scripts() const {
+    std::lock_guard lock(mutex_);
+    return scripts_;
+  }
   bool closed() const { return is_closed(end_.get()); }
   void hang_up() { end_.reset(); }
   TestProcess& criu() { return criu_; }
@@ -139,7 +146,8 @@ class TestRunc {
         }) {}
 
   ScopedFd end_;
-  std::vector<std::string> scripts_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> scripts_;  // under the mutex
   TestProcess criu_;
 };
 
