@@ -28,6 +28,19 @@ def read(path):
     return sessions, samples
 
 
+def check_same(path, samples, cells):
+    """Those of PATH must be of CELLS as they are now: an experiment may have been changed under its name since."""
+    now = {(cell.experiment, cell.label): cell for cell in cells}
+    for sample in samples:
+        cell = now.get(tuple(sample["key"].split("|")[:2]))
+        if cell is None:
+            continue
+        for what in ("workload", "parameters", "conditions"):
+            if sample[what] != getattr(cell, what):
+                raise ResultsError(f"{path}: those of {cell.experiment} have other {what}, {sample[what]}, than the file's "
+                                   f"{getattr(cell, what)}; without --resume it is measured anew")
+
+
 def mend(path):
     """Takes away a last line without its end, so that the next is not written behind it."""
     try:

@@ -1,6 +1,7 @@
 """A series: order, resuming, and going on after failures. The workload and the methods here are stand-ins, which fail
 when they are told to; no kernel, runC or CRIU takes part."""
 
+import dataclasses
 import json
 
 import pytest
@@ -115,6 +116,15 @@ def test_interrupted_and_resumed_there_is_every_sample_once(world, tmp_path):
         Session(suite(), FakeLab(), MACHINE, lambda entry: writer.append("sample", entry), lambda _: None, done).run()
     keys = [sample["key"] for sample in results.read(path)[1] if not sample["warmup"]]
     assert sorted(keys) == sorted(set(keys)) and len(keys) == 6
+
+
+def test_results_of_an_experiment_that_was_changed_are_not_gone_on_with(world):
+    before = suite()
+    entries, _ = run(before)
+    results.check_same("it", entries, before.cells)
+    changed = [dataclasses.replace(cell, parameters=cell.parameters | {"mib": 77}) for cell in before.cells]
+    with pytest.raises(results.ResultsError, match="other parameters"):
+        results.check_same("it", entries, changed)
 
 
 def test_interrupted_the_container_is_removed(world):
