@@ -102,8 +102,10 @@ def test_the_files_of_the_repository_are_right(name):
 
 def test_the_file_for_emulated_machines_has_what_other_kernels_can():
     suite = experiments.load(ROOT / "bench" / "experiments" / "vm.toml")
-    assert {"runc-precopy", "latency_ms"} <= {*(m for cell in suite.cells for m in cell.methods),
-                                              *(name for cell in suite.cells for name in cell.varied)}
+    with_latency = [cell for cell in suite.cells if cell.conditions["latency_ms"]]
+    assert with_latency
+    assert all("runc-precopy" in cell.methods for cell in suite.cells if cell.conditions["migrations"])
+    assert min(cell.repetitions for cell in suite.cells) >= 10
 
 
 def test_a_full_run_has_ten_repetitions_of_everything_and_takes_a_hundred_minutes(monkeypatch):
