@@ -228,7 +228,7 @@ TEST(NftablesFromAPeer, OnlyObjectsOfARulesetArePassedOn) {
   EXPECT_FALSE(check_nftables(many + "]"));
 }
 
-// That each was looked at again for each that follows took a quarter of an hour.
+// Each looked at again for each that follows: that would take minutes.
 TEST(NftablesFromAPeer, AsManyObjectsAsFitAreReadInTimeThatGrowsWithThemOnly) {
   std::string many = "[{}";
   while (many.size() + 4 < kNftablesBytesMax) many += ",{}";
