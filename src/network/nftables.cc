@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json_depth.h"
 #include "base/subprocess.h"
 #include "kernel/rtnetlink.h"
 
@@ -83,38 +84,13 @@ Result<> check_object(const json& object) {
   return check_value(*only, 0);
 }
 
-// Whether a text is JSON that is not nested too deeply. Not by the callback of json::parse(): at the end of each object
-// the library then looks through all that are beside it, minutes for a text of kNftablesBytesMax.
-class ShallowJson final : public json::json_sax_t {
- public:
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool key(string_t&) override { return true; }
-  bool start_object(size_t) override { return deeper(); }
-  bool end_object() override { return higher(); }
-  bool start_array(size_t) override { return deeper(); }
-  bool end_array() override { return higher(); }
-  bool parse_error(size_t, const std::string&, const json::exception&) override { return false; }
-
- private:
-  // nft's output, its list, an object, and what check_value() is given, where that counts from 0.
-  static constexpr int kDepthMax = kNftablesDepthMax + 4;
-  bool deeper() { return ++depth_ <= kDepthMax; }
-  bool higher() { return --depth_ >= 0; }
-
-  int depth_ = 0;
-};
+// Of nft's output, its list, an object, and what check_value() is given, where that counts from 0.
+constexpr int kJsonDepthMax = kNftablesDepthMax + 4;
 
 Result<json> parse(const std::string& text) {
   if (text.size() > kNftablesBytesMax)
     return fail(std::to_string(text.size()) + " bytes, more than " + std::to_string(kNftablesBytesMax));
-  ShallowJson shallow;
-  if (!json::sax_parse(text, &shallow)) return fail("no JSON, or nested too deeply");
+  if (!is_json_within(text, kJsonDepthMax)) return fail("no JSON, or nested too deeply");
   json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) return fail("no JSON");
   return value;

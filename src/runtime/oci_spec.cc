@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/json_depth.h"
+
 namespace godwit {
 
 namespace {
@@ -65,7 +67,9 @@ bool can_do_without_tmp(const OciSpec& spec, const std::filesystem::path& bundle
 Result<OciSpec> parse_oci_spec(std::string_view config_json, const std::filesystem::path& bundle) {
   if (config_json.size() > kOciSpecBytesMax) return fail("config.json is longer than 1 MiB");
   try {
-    OciSpec spec = read_spec(json::parse(config_json), bundle);
+    const json config = json::parse(config_json);
+    if (!is_json_within(config_json, kOciSpecDepthMax)) return fail("config.json is nested too deeply");
+    OciSpec spec = read_spec(config, bundle);
     if (!spec.rootfs.is_absolute()) return fail("config.json: the root path is not absolute");
     return spec;
   } catch (const json::exception& error) {

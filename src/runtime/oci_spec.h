@@ -30,6 +30,7 @@ struct OciSpec {
 };
 
 inline constexpr size_t kOciSpecBytesMax = size_t{1} << 20;
+inline constexpr int kOciSpecDepthMax = 64;  // the specification has less than ten levels
 
 // True if neither BUNDLE nor anything that SPEC mounts is below /tmp.
 bool can_do_without_tmp(const OciSpec& spec, const std::filesystem::path& bundle);

@@ -22,6 +22,18 @@ TEST(OciSpec, TheNamedNetworkNamespaceIsFound) {
   EXPECT_EQ(spec->memory_limit_bytes, 1048576u);
 }
 
+// The target writes a peer's config.json, which takes stack for each level.
+TEST(OciSpec, OneThatIsNestedTooDeeplyIsRefused) {
+  auto nested = [](size_t levels) {
+    return R"({"root": {"path": "/r"}, "annotations": )" + std::string(levels, '[') + std::string(levels, ']') + "}";
+  };
+  EXPECT_TRUE(parse_oci_spec(nested(kOciSpecDepthMax - 1), "/bundle"));
+  const auto refused = parse_oci_spec(nested(kOciSpecDepthMax), "/bundle");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().text(), "config.json is nested too deeply");
+  EXPECT_FALSE(parse_oci_spec(nested(500'000), "/bundle"));
+}
+
 TEST(OciSpec, ANamespaceWithoutPathIsTheContainersOwn) {
   auto spec = parse_oci_spec(R"({"root": {"path": "/r"}, "linux": {"namespaces": [{"type": "network"}]}})", "/bundle");
   ASSERT_TRUE(spec);
